@@ -1,0 +1,1 @@
+"""Measure containers and virtual machines side by side; judge claims about them."""

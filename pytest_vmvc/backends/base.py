@@ -1,0 +1,114 @@
+"""The two protocols that every technology speaks, and the small optional ones."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Protocol, runtime_checkable
+
+from pytest_vmvc.errors import Unavailable
+from pytest_vmvc.model import Artefact, Completed, Facts, Kind, Usage
+from pytest_vmvc.resources import Resource
+
+Progress = Callable[[str, float | None], None]
+"""``progress(step, fraction done or None)``: called by anything that takes long."""
+
+ANSWER = re.compile(rb"vmvc:nonce ([0-9a-f]{32})")
+"""What a payload prints as its first answer, on whatever channel."""
+
+
+def new_nonce() -> str:
+    """128 random bits in hex: an answer with it can only come from this very start."""
+    return secrets.token_hex(16)
+
+
+class Stopwatch:
+    """Seconds on the host's monotonic clock since the request; the same for both kinds."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._start = clock()
+        self.marks: dict[str, float] = {}
+
+    def mark(self, name: str) -> float:
+        """Record ``name`` now (the first time counts) and return its seconds."""
+        return self.marks.setdefault(name, self._clock() - self._start)
+
+
+class Environment(Protocol):
+    """A started container or machine that has given its first answer."""
+
+    @property
+    def name(self) -> str:
+        """Its name on the host, ``vmvc-<run id>-<n>``."""
+
+    @property
+    def facts(self) -> Facts:
+        """Provenance, complete."""
+
+    @property
+    def marks(self) -> Mapping[str, float]:
+        """Seconds since the request, ascending; always has ``answer``."""
+
+    def run(self, argv: Sequence[str], *, timeout_s: float = 30.0, stdin: bytes = b"") -> Completed:
+        """Run a command inside as root; a non-zero exit status is data, not an error.
+
+        Raises `CommandTimedOut` (the command is ended) and `EnvironmentDied`.
+        """
+
+    def usage(self) -> Usage:
+        """What it holds of the host now, seen from the host."""
+
+    def alive(self) -> bool:
+        """Whether it still runs, asked of the host and not of the guest."""
+
+
+class Provider(Protocol):
+    """Bound to a specification; starts fresh environments of it."""
+
+    @property
+    def name(self) -> str:
+        """The backend: ``docker``, ``qemu``, ``vagrant``, ``fake``."""
+
+    @property
+    def kind(self) -> Kind:
+        """What it starts."""
+
+    def probe(self) -> Unavailable | None:
+        """Why it cannot be used on this host, or None; quick, and changes nothing."""
+
+    def prepare(self) -> None:
+        """Do everything that stands outside the stopwatch; idempotent.
+
+        Raises `BuildFailed` and `Unavailable`.
+        """
+
+    def launch(self, *, deadline_s: float = 300.0) -> AbstractContextManager[Environment]:
+        """Start a fresh environment and wait for its first answer.
+
+        The stopwatch starts just before the request. Entering raises `LaunchFailed` or
+        `LaunchTimedOut`; leaving destroys it and verifies that (`TeardownFailed`).
+        """
+
+
+@runtime_checkable
+class HasArtefact(Protocol):
+    """Can tell the size of what a user must fetch and keep."""
+
+    def artefact(self) -> Artefact:
+        """Bytes to fetch and to keep."""
+
+
+class Reaper(Protocol):
+    """Finds and destroys what any run has left behind; one per backend."""
+
+    name: str
+
+    def inventory(self) -> Sequence[Resource]:
+        """Everything on this host that carries our label; empty where the backend is absent."""
+
+    def destroy(self, resource: Resource) -> None:
+        """Destroy it and verify that it is gone; raises `TeardownFailed`."""

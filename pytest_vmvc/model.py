@@ -1,0 +1,306 @@
+"""The nouns: plain frozen data, readable without us (msgspec to and from JSON)."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Literal, NoReturn
+
+import msgspec
+
+SCHEMA_VERSION = 1
+"""Version of the results file; raised with every change that an old reader would not understand."""
+
+Kind = Literal["container", "vm"]
+Tier = Literal["kvm-hw", "kvm-nested", "kvm-unusable", "tcg", "other", "none"]
+"""Accelerator of a host or a machine. ``kvm-unusable``: /dev/kvm opens and guests do not run, so
+machines are emulated; ``other``: a provider that does not tell; ``none``: not a machine."""
+
+EMULATED: frozenset[Tier] = frozenset({"tcg", "kvm-unusable"})
+Scalar = float | int | str | bool | None
+
+
+class Verdict(StrEnum):
+    """What the evidence says of one reading. It has no truth value: compare it."""
+
+    SUPPORTED = "SUPPORTED"
+    REFUTED = "REFUTED"
+    INCONCLUSIVE = "INCONCLUSIVE"
+    NOT_TESTABLE = "NOT TESTABLE"
+
+    def __bool__(self) -> NoReturn:
+        raise TypeError(f"a verdict is not true or false; compare it: verdict is {self!r}")
+
+
+# --- what runs -----------------------------------------------------------------------------------
+
+
+class Completed(msgspec.Struct, frozen=True, kw_only=True):
+    """A command that ended, on the host or in an environment."""
+
+    argv: tuple[str, ...]
+    exit_status: int
+    stdout: bytes
+    stderr: bytes
+    duration_s: float
+
+
+class Usage(msgspec.Struct, frozen=True, kw_only=True):
+    """What one environment holds of the host at this moment, and how that is defined."""
+
+    cpu_s: float
+    memory_bytes: int
+    definition: str
+
+
+class Artefact(msgspec.Struct, frozen=True, kw_only=True):
+    """What a user must have before a start, in bytes; ``fetch`` is the compressed form."""
+
+    name: str
+    fetch_bytes: int
+    kept_bytes: int
+    virtual_bytes: int
+    definition: str
+
+
+class Facts(msgspec.Struct, frozen=True, kw_only=True):
+    """Provenance of an environment: what exactly was measured. All of it is mandatory."""
+
+    provider: str
+    """Backend that ran it: ``docker``, ``qemu``, ``vagrant``, ``fake``."""
+    kind: Kind
+    version: str
+    """Engine or hypervisor with its version."""
+    accelerator: Tier
+    artefact: str
+    """Digest of the image, kernel + initramfs, or box."""
+    userland: str
+    vcpus: float | None
+    """Granted CPUs; None where nothing limits them."""
+    memory_bytes: int | None
+    """Granted memory; None where nothing limits it."""
+    readiness: str
+    """How the first answer reaches the host: the channel, and the poll interval if any."""
+    usage_definition: str
+    extra: dict[str, Scalar] = {}
+
+
+# --- what was measured ---------------------------------------------------------------------------
+
+
+class Metric(msgspec.Struct, frozen=True, kw_only=True):
+    """A quantity: what it is, in which unit, and which way emulation would bend it."""
+
+    name: str
+    unit: str
+    definition: str
+    emulation: Literal["inflates", "none"] = "none"
+    """``inflates``: emulating the CPU makes a machine's figure bigger, never smaller."""
+
+
+class Series(msgspec.Struct, frozen=True, kw_only=True, tag_field="record", tag="series"):
+    """The header of a row of observations: one metric of one subject of one pair."""
+
+    experiment: str
+    pair: str
+    subject: str
+    metric: Metric
+    facts: Facts | None
+    """None for the host itself."""
+
+
+class Observation(msgspec.Struct, frozen=True, kw_only=True, tag_field="record", tag="observation"):
+    """One measured value; a censored one is a lower bound (the deadline passed)."""
+
+    experiment: str
+    pair: str
+    subject: str
+    metric: str
+    value: Scalar
+    at: str
+    """Host wall clock, ISO 8601 UTC; for the reader, never for arithmetic."""
+    block: int = 0
+    position: int = 0
+    """Place within its block (0 ran first)."""
+    marks: dict[str, float] = {}
+    """Seconds from the request to each sub-mark, host's monotonic clock, ascending."""
+    censored: bool = False
+    instance: str = ""
+
+
+class Missing(msgspec.Struct, frozen=True, kw_only=True, tag_field="record", tag="missing"):
+    """A subject that could not take part, and why (a reason true of this host)."""
+
+    experiment: str
+    pair: str
+    subject: str
+    reason: str
+
+
+class Retry(msgspec.Struct, frozen=True, kw_only=True, tag_field="record", tag="retry"):
+    """An infrastructure error that was retried: it is counted, and it is no verdict."""
+
+    experiment: str
+    pair: str
+    subject: str
+    block: int
+    error: str
+
+
+# --- what is claimed -----------------------------------------------------------------------------
+
+
+class Bound(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="bound"):
+    """The median of one subject's metric against a number."""
+
+    metric: str
+    subject: str
+    op: Literal["<", "<=", ">", ">="]
+    threshold: float
+    unit: str
+    min_n: int = 6
+    confidence: float = 0.95
+
+
+class Ratio(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="ratio"):
+    """Paired ratio of one subject's metric over another's against the edge of a margin."""
+
+    metric: str
+    subject: str
+    over: str
+    op: Literal["<", ">"]
+    threshold: float
+    min_n: int = 6
+    confidence: float = 0.95
+
+
+class Fact(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="fact"):
+    """A relation that must hold for every observation; one counter-example refutes it.
+
+    ``same`` / ``differs``: against every observation of ``other``; ``distinct``: all observations
+    of the subject differ from each other; ``is``: equal to ``value``.
+    """
+
+    metric: str
+    subject: str
+    relation: Literal["same", "differs", "distinct", "is"]
+    other: str = ""
+    value: Scalar = None
+    min_n: int = 1
+
+
+Question = Bound | Ratio | Fact
+
+
+class Reading(msgspec.Struct, frozen=True, kw_only=True):
+    """One pre-registered sense of a claim: the question, what we expect and why."""
+
+    name: str
+    question: Question
+    expect: Literal["SUPPORTED", "REFUTED", "INCONCLUSIVE"] = "SUPPORTED"
+    why: str = ""
+    """Why that is expected, by reasoning and not by what a host showed."""
+
+
+class Claim(msgspec.Struct, frozen=True, kw_only=True):
+    """A statement of the article with every reading under which it can be true or false."""
+
+    id: str
+    quote: str
+    readings: tuple[Reading, ...]
+    method: str = ""
+    source: str = ""
+
+
+# --- what came out -------------------------------------------------------------------------------
+
+
+class Estimate(msgspec.Struct, frozen=True, kw_only=True):
+    """An effect with its interval, in the unit of the metric or as a plain ratio."""
+
+    effect: float
+    low: float
+    high: float
+    confidence: float
+    n: int
+    unit: str
+    method: str
+    censored: int = 0
+
+
+class Judgement(msgspec.Struct, frozen=True, kw_only=True):
+    """A verdict with everything it rests on."""
+
+    verdict: Verdict
+    finding: str
+    """The finding as a sentence with its number, interval and n."""
+    reason: str = ""
+    """Why it is not decided, or which rule decided it."""
+    estimate: Estimate | None = None
+    scope: str = ""
+
+
+class Result(msgspec.Struct, frozen=True, kw_only=True, tag_field="record", tag="result"):
+    """A judged reading of a claim on a pair."""
+
+    claim: str
+    quote: str
+    method: str
+    reading: Reading
+    pair: str
+    experiment: str
+    judgement: Judgement
+    nodeid: str
+    duration_s: float = 0.0
+
+    @property
+    def agrees(self) -> bool | None:
+        """Whether the verdict is the expected one; None where it is not a decision."""
+        if self.judgement.verdict in (Verdict.INCONCLUSIVE, Verdict.NOT_TESTABLE):
+            return None
+        return self.judgement.verdict == self.reading.expect
+
+
+class Host(msgspec.Struct, frozen=True, kw_only=True):
+    """The host manifest: what a reader needs to know whether this host is like theirs."""
+
+    name: str
+    os: str
+    kernel: str
+    boot_id: str
+    architecture: str
+    cpu_model: str
+    cpus: int
+    memory_bytes: int
+    tier: Tier
+    clock_source: str
+    cgroup: str
+    versions: dict[str, str] = {}
+
+
+class Run(msgspec.Struct, frozen=True, kw_only=True, tag_field="record", tag="run"):
+    """The first line of a results file."""
+
+    schema: int
+    run_id: str
+    started: str
+    command: tuple[str, ...]
+    profile: str
+    seed: int
+    version: str
+    readings_hash: str
+    host: Host
+
+
+class End(msgspec.Struct, frozen=True, kw_only=True, tag_field="record", tag="end"):
+    """The last line; a file without it belongs to a run that was cut short."""
+
+    ended: str
+    exit_status: int
+    duration_s: float
+    interrupted: bool = False
+
+
+Record = Annotated[
+    Run | Series | Observation | Missing | Retry | Result | End,
+    msgspec.Meta(title="a line of results.jsonl"),
+]

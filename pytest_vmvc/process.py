@@ -1,0 +1,84 @@
+"""The one door to host commands: an argv list, a deadline, captured output, no shell."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from pytest_vmvc.errors import CommandFailed, CommandTimedOut, Unavailable
+from pytest_vmvc.model import Completed
+
+KILL_GRACE_S = 5.0
+"""Seconds between SIGTERM and SIGKILL of a command that outlived its deadline."""
+
+
+def run(
+    argv: Sequence[str | Path],
+    *,
+    timeout_s: float,
+    stdin: bytes = b"",
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    check: bool = True,
+) -> Completed:
+    """Run a host command in its own process group and wait for it.
+
+    ``env`` is added to the caller's environment. Raises `Unavailable` when the program does not
+    exist, `CommandTimedOut` after ``timeout_s`` seconds (the whole group is ended first) and,
+    unless ``check`` is false, `CommandFailed` with the end of its standard error.
+    """
+    words = [str(word) for word in argv]
+    started = time.monotonic()
+    try:
+        child = subprocess.Popen(
+            words,
+            stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={**os.environ, **(env or {})},
+            cwd=cwd,
+            start_new_session=True,
+        )
+    except FileNotFoundError as error:
+        raise Unavailable(
+            f"{words[0]} is not installed", hint="run `vmvc setup`, or see `vmvc doctor`"
+        ) from error
+    except PermissionError as error:
+        raise Unavailable(f"{words[0]} may not be run", hint=str(error)) from error
+    try:
+        out, err = child.communicate(stdin or None, timeout=timeout_s)
+    except subprocess.TimeoutExpired:
+        end_group(child)
+        raise CommandTimedOut(
+            f"`{' '.join(words[:4])}` did not end within {timeout_s:g} s",
+            hint="the host may be overloaded; its processes were ended",
+        ) from None
+    except BaseException:
+        end_group(child)
+        raise
+    done = Completed(
+        argv=tuple(words),
+        exit_status=child.returncode,
+        stdout=out,
+        stderr=err,
+        duration_s=time.monotonic() - started,
+    )
+    if check and done.exit_status != 0:
+        tail = (done.stderr or done.stdout).decode(errors="replace").strip()[-800:]
+        raise CommandFailed(f"`{' '.join(words[:6])}` ended with {done.exit_status}", hint=tail)
+    return done
+
+
+def end_group(child: subprocess.Popen[bytes]) -> None:
+    """End a child that leads its own process group: SIGTERM, a grace period, SIGKILL."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with suppress(ProcessLookupError):
+            os.killpg(child.pid, number)
+        with suppress(subprocess.TimeoutExpired):
+            child.communicate(timeout=KILL_GRACE_S)
+            return
