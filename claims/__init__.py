@@ -1,1 +1,1 @@
-"""The claims of the article, one parametrised test each."""
+"""The claims of the article "virtual machines vs Docker containers", one parametrised test each."""

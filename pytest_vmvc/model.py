@@ -146,6 +146,49 @@ class Retry(msgspec.Struct, frozen=True, kw_only=True, tag_field="record", tag="
     error: str
 
 
+class Host(msgspec.Struct, frozen=True, kw_only=True):
+    """The host manifest: what a reader needs to know whether this host is like theirs."""
+
+    name: str
+    os: str
+    kernel: str
+    boot_id: str
+    architecture: str
+    cpu_model: str
+    cpus: int
+    memory_bytes: int
+    tier: Tier
+    clock_source: str
+    cgroup: str
+    versions: dict[str, str] = {}
+
+
+class Evidence(msgspec.Struct, frozen=True, kw_only=True):
+    """All that one experiment found on one pair: what a reading is judged on."""
+
+    experiment: str
+    pair: str
+    series: tuple[Series, ...] = ()
+    observations: tuple[Observation, ...] = ()
+    missing: tuple[Missing, ...] = ()
+    retries: tuple[Retry, ...] = ()
+    host: Host | None = None
+
+    def find(self, subject: str, metric: str) -> Series | None:
+        """The header of one row, or None where it was not measured."""
+        return next(
+            (s for s in self.series if s.subject == subject and s.metric.name == metric), None
+        )
+
+    def row(self, subject: str, metric: str) -> tuple[Observation, ...]:
+        """The observations of one row, in the order in which they were made."""
+        return tuple(o for o in self.observations if o.subject == subject and o.metric == metric)
+
+    def reason_missing(self, subject: str) -> str | None:
+        """Why a subject did not take part."""
+        return next((m.reason for m in self.missing if m.subject == subject), None)
+
+
 # --- what is claimed -----------------------------------------------------------------------------
 
 
@@ -215,11 +258,14 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Estimate(msgspec.Struct, frozen=True, kw_only=True):
-    """An effect with its interval, in the unit of the metric or as a plain ratio."""
+    """An effect with its interval, in the unit of the metric or as a plain ratio.
 
-    effect: float
-    low: float
-    high: float
+    ``None`` stands for no bound on that side: too many samples ended at their deadline.
+    """
+
+    effect: float | None
+    low: float | None
+    high: float | None
     confidence: float
     n: int
     unit: str
@@ -258,23 +304,6 @@ class Result(msgspec.Struct, frozen=True, kw_only=True, tag_field="record", tag=
         if self.judgement.verdict in (Verdict.INCONCLUSIVE, Verdict.NOT_TESTABLE):
             return None
         return self.judgement.verdict == self.reading.expect
-
-
-class Host(msgspec.Struct, frozen=True, kw_only=True):
-    """The host manifest: what a reader needs to know whether this host is like theirs."""
-
-    name: str
-    os: str
-    kernel: str
-    boot_id: str
-    architecture: str
-    cpu_model: str
-    cpus: int
-    memory_bytes: int
-    tier: Tier
-    clock_source: str
-    cgroup: str
-    versions: dict[str, str] = {}
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True, tag_field="record", tag="run"):

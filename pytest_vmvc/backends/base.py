@@ -53,6 +53,9 @@ class Environment(Protocol):
     def marks(self) -> Mapping[str, float]:
         """Seconds since the request, ascending; always has ``answer``."""
 
+    def mark(self, name: str) -> float:
+        """Add a mark now, on the stopwatch of its launch, and return its seconds."""
+
     def run(self, argv: Sequence[str], *, timeout_s: float = 30.0, stdin: bytes = b"") -> Completed:
         """Run a command inside as root; a non-zero exit status is data, not an error.
 
@@ -76,6 +79,10 @@ class Provider(Protocol):
     @property
     def kind(self) -> Kind:
         """What it starts."""
+
+    @property
+    def facts(self) -> Facts:
+        """Provenance of what it would start, without what only a running one can tell."""
 
     def probe(self) -> Unavailable | None:
         """Why it cannot be used on this host, or None; quick, and changes nothing."""

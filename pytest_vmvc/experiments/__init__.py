@@ -1,0 +1,1 @@
+"""One experiment a file: what is provisioned, and which series come out."""

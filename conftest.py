@@ -1,0 +1,3 @@
+"""The project's own tests use pytest's own test bed."""
+
+pytest_plugins = ["pytester"]

@@ -1,0 +1,189 @@
+"""How a claim is declared: data on a test function, complete before anything is measured.
+
+::
+
+    @claim(
+        "table.boot-time",
+        quote="Boots in minutes / Boots in seconds",
+        readings={
+            "container-in-seconds": below("container", "start_s", 60, "s"),
+            "vm-in-minutes": at_least("vm", "start_s", 60, "s").expecting("REFUTED", why="..."),
+        },
+    )
+    def test_boot_time(reading, cold_start):
+        \"\"\"From the request to the payload's first answer, on the host's clock.\"\"\"
+        reading.judge(cold_start)
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+import re
+from collections.abc import Callable, Mapping
+from typing import Literal, TypeVar
+
+import msgspec
+
+from pytest_vmvc.errors import UsageError
+from pytest_vmvc.model import Bound, Claim, Fact, Question, Ratio, Reading, Scalar
+
+ATTRIBUTE = "__vmvc_claim__"
+"""Where a test function carries its `Claim`."""
+
+_ID = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*(\.[a-z0-9]+(-[a-z0-9]+)*)*")
+_F = TypeVar("_F", bound=Callable[..., None])
+Expected = Literal["SUPPORTED", "REFUTED", "INCONCLUSIVE"]
+
+
+class Asked(msgspec.Struct, frozen=True, kw_only=True):
+    """A question on its way to become a `Reading`; made by the functions below."""
+
+    question: Question
+    expect: Expected = "SUPPORTED"
+    why: str = ""
+
+    def expecting(self, verdict: Expected, *, why: str) -> Asked:
+        """State the expected verdict, with the reasoning behind it."""
+        return msgspec.structs.replace(self, expect=verdict, why=why)
+
+    def because(self, why: str) -> Asked:
+        """State why the claim is expected to stand."""
+        return msgspec.structs.replace(self, why=why)
+
+
+def below(subject: str, metric: str, threshold: float, unit: str, *, min_n: int = 6) -> Asked:
+    """The median lies below a number."""
+    return _bound(subject, metric, "<", threshold, unit, min_n)
+
+
+def at_most(subject: str, metric: str, threshold: float, unit: str, *, min_n: int = 6) -> Asked:
+    """The median is at most a number."""
+    return _bound(subject, metric, "<=", threshold, unit, min_n)
+
+
+def at_least(subject: str, metric: str, threshold: float, unit: str, *, min_n: int = 6) -> Asked:
+    """The median is at least a number."""
+    return _bound(subject, metric, ">=", threshold, unit, min_n)
+
+
+def ratio(
+    subject: str,
+    metric: str,
+    *,
+    over: str,
+    above: float | None = None,
+    below: float | None = None,
+    min_n: int = 6,
+) -> Asked:
+    """The median of the paired ratios lies beyond a number, usually the margin's edge."""
+    if (above is None) == (below is None):
+        raise UsageError("a ratio needs either `above` or `below`", hint="for example above=1.25")
+    op: Literal["<", ">"] = "<" if above is None else ">"
+    threshold = _finite(below if above is None else above)
+    if threshold <= 0:
+        raise UsageError(f"a ratio is never {threshold:g}", hint="give a positive number")
+    return Asked(
+        question=Ratio(
+            metric=metric, subject=subject, over=over, op=op, threshold=threshold, min_n=min_n
+        )
+    )
+
+
+def same(subject: str, metric: str, *, other: str, min_n: int = 1) -> Asked:
+    """Every instance has what ``other`` has."""
+    return Asked(
+        question=Fact(metric=metric, subject=subject, relation="same", other=other, min_n=min_n)
+    )
+
+
+def differs(subject: str, metric: str, *, other: str, min_n: int = 1) -> Asked:
+    """No instance has what ``other`` has."""
+    return Asked(
+        question=Fact(metric=metric, subject=subject, relation="differs", other=other, min_n=min_n)
+    )
+
+
+def distinct(subject: str, metric: str, *, min_n: int = 2) -> Asked:
+    """No two instances have the same."""
+    return Asked(question=Fact(metric=metric, subject=subject, relation="distinct", min_n=min_n))
+
+
+def holds(subject: str, metric: str, value: Scalar = True, *, min_n: int = 1) -> Asked:  # noqa: FBT002 - the value to hold, not a switch
+    """Every instance shows ``value``."""
+    return Asked(
+        question=Fact(metric=metric, subject=subject, relation="is", value=value, min_n=min_n)
+    )
+
+
+def claim(claim_id: str, *, quote: str, readings: Mapping[str, Asked]) -> Callable[[_F], _F]:
+    """Declare a test function to be a claim: ``section.name``, quote, readings by name.
+
+    Raises `UsageError`, naming the claim, on a malformed id, an empty quote, no readings, or an
+    expectation other than SUPPORTED without a reason.
+    """
+    if not _ID.fullmatch(claim_id):
+        raise UsageError(
+            f"claim id {claim_id!r} is malformed", hint="like table.boot-time: lower case, dots"
+        )
+    if not quote.strip():
+        raise UsageError(f"claim {claim_id} has no quote", hint="quote the sentence to be tested")
+    if not readings:
+        raise UsageError(f"claim {claim_id} has no readings", hint="give at least one")
+    registered = []
+    for name, asked in readings.items():
+        if not isinstance(asked, Asked):
+            raise UsageError(
+                f"reading {name!r} of {claim_id} is {type(asked).__name__}",
+                hint="make it with below(), at_least(), ratio(), same(), ...",
+            )
+        if asked.expect != "SUPPORTED" and not asked.why.strip():
+            raise UsageError(
+                f"reading {name!r} of {claim_id} expects {asked.expect} without a reason",
+                hint="expecting(..., why=...)",
+            )
+        registered.append(
+            Reading(name=name, question=asked.question, expect=asked.expect, why=asked.why)
+        )
+
+    def declare(function: _F) -> _F:
+        setattr(
+            function,
+            ATTRIBUTE,
+            Claim(
+                id=claim_id,
+                quote=quote,
+                readings=tuple(registered),
+                method=inspect.cleandoc(function.__doc__ or ""),
+                source=f"{function.__code__.co_filename}:{function.__code__.co_firstlineno}",
+            ),
+        )
+        return function
+
+    return declare
+
+
+def _bound(
+    subject: str,
+    metric: str,
+    op: Literal["<", "<=", ">="],
+    threshold: float,
+    unit: str,
+    min_n: int,
+) -> Asked:
+    return Asked(
+        question=Bound(
+            metric=metric,
+            subject=subject,
+            op=op,
+            threshold=_finite(threshold),
+            unit=unit,
+            min_n=min_n,
+        )
+    )
+
+
+def _finite(value: float | None) -> float:
+    if value is None or not math.isfinite(value):
+        raise UsageError(f"a threshold cannot be {value}", hint="give a finite number")
+    return float(value)

@@ -1,0 +1,89 @@
+"""Fresh starts, paired and interleaved, on one stopwatch."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from pytest_vmvc.backends.base import Environment, Provider
+from pytest_vmvc.errors import EnvironmentDied, LaunchTimedOut
+from pytest_vmvc.experiments.base import Recorder, Settings
+from pytest_vmvc.measure import Plan, Sample, interleave
+from pytest_vmvc.model import Facts, Metric
+from pytest_vmvc.subjects import Pair
+
+
+class ColdStart:
+    """One fresh start of every subject in each block.
+
+    Artefacts are present and warm: `Provider.prepare` and one start of each subject that is thrown
+    away stand before the first block, on both sides.
+    """
+
+    name = "cold_start"
+    metrics = (
+        Metric(
+            name="start_s",
+            unit="s",
+            definition="from just before the request to the host receiving the payload's nonce",
+            emulation="inflates",
+        ),
+        Metric(
+            name="ready_s",
+            unit="s",
+            definition="from just before the request to the first command answered inside",
+            emulation="inflates",
+        ),
+    )
+
+    def run(self, pair: Pair, record: Recorder, settings: Settings) -> None:
+        """Record ``start_s`` and ``ready_s`` of every subject, with the marks on the way."""
+        for subject, gap in pair.missing.items():
+            record.missing(subject, str(gap))
+        known: dict[str, Facts] = {}
+        for done, (subject, provider) in enumerate(pair.subjects.items()):
+            record.progress(done, len(pair.subjects), "warm-up")
+            provider.prepare()
+            if not pair.warmed(subject):
+                with provider.launch(deadline_s=settings.deadline_s) as environment:
+                    known[subject] = environment.facts
+        takers = {
+            subject: partial(_start, provider, subject, known, settings.deadline_s)
+            for subject, provider in pair.subjects.items()
+        }
+        for taken in interleave(
+            takers,
+            plan=Plan(blocks=settings.blocks, seed=settings.seed),
+            on_retry=record.retry,
+            on_block=record.progress,
+        ):
+            sample = taken.sample
+            for metric, mark in (("start_s", "answer"), ("ready_s", "ready")):
+                record.observe(
+                    taken.subject,
+                    metric,
+                    sample.marks.get(mark, sample.value),
+                    facts=known.get(taken.subject),
+                    block=taken.block,
+                    position=taken.position,
+                    marks=sample.marks,
+                    censored=sample.censored,
+                    instance=sample.instance,
+                )
+
+
+def _start(provider: Provider, subject: str, known: dict[str, Facts], deadline_s: float) -> Sample:
+    try:
+        with provider.launch(deadline_s=deadline_s) as environment:
+            ready_s = _first_command(environment)
+            known.setdefault(subject, environment.facts)
+            return Sample(value=ready_s, marks=dict(environment.marks), instance=environment.name)
+    except LaunchTimedOut:
+        return Sample(value=deadline_s, censored=True)
+
+
+def _first_command(environment: Environment) -> float:
+    done = environment.run(["true"])
+    ready_s = environment.mark("ready")
+    if done.exit_status != 0:
+        raise EnvironmentDied(f"`true` ended with {done.exit_status} in {environment.name}")
+    return ready_s

@@ -1,0 +1,129 @@
+"""Whose kernel runs inside: asked of several instances that live at the same time."""
+
+from __future__ import annotations
+
+import secrets
+import subprocess
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+
+import psutil
+
+from pytest_vmvc.backends.base import Environment, Provider
+from pytest_vmvc.errors import InfrastructureError
+from pytest_vmvc.experiments.base import Recorder, Settings
+from pytest_vmvc.host import host_facts
+from pytest_vmvc.model import Metric, Scalar
+from pytest_vmvc.subjects import Pair
+
+READ = ["cat", "/proc/sys/kernel/osrelease", "/proc/sys/kernel/random/boot_id", "/proc/stat"]
+HOST = "host"
+
+
+class KernelFacts:
+    """N machines and N containers alive together, and one container of each other userland."""
+
+    name = "kernel_facts"
+    metrics = (
+        Metric(name="kernel_release", unit="", definition="/proc/sys/kernel/osrelease"),
+        Metric(name="boot_id", unit="", definition="/proc/sys/kernel/random/boot_id"),
+        Metric(name="boot_time", unit="s", definition="btime of /proc/stat, seconds since 1970"),
+        Metric(
+            name="visible_on_host",
+            unit="",
+            definition="a process started inside is in the host's process table",
+        ),
+        Metric(
+            name="pid_differs",
+            unit="",
+            definition="that process has another pid on the host than inside",
+        ),
+    )
+
+    def run(self, pair: Pair, record: Recorder, settings: Settings) -> None:
+        """Record the facts of the host, then of every instance of every kind."""
+        _control()
+        for metric, value in host_facts().items():
+            record.observe(HOST, metric, value, facts=None, instance=HOST)
+        for subject in ("container", "vm"):
+            if gap := pair.missing.get(subject):
+                record.missing(subject, str(gap))
+            elif provider := pair.subjects.get(subject):
+                record.progress(0, 1, f"{settings.instances} x {subject}")
+                provider.prepare()
+                with _alive(provider, settings) as environments:
+                    pair.warmed(subject)
+                    for environment in environments:
+                        _inspect(environment, subject, record)
+        if gap := pair.missing.get("userlands"):
+            record.missing("userlands", str(gap))
+        for provider in pair.userlands:
+            provider.prepare()
+            with provider.launch(deadline_s=settings.deadline_s) as environment:
+                _inspect(environment, "userlands", record)
+        record.progress(1, 1, "facts")
+
+
+@contextmanager
+def _alive(provider: Provider, settings: Settings) -> Iterator[list[Environment]]:
+    """N environments at the same time, started side by side; all end, whatever happened."""
+    with ExitStack() as stack:
+        launches = [
+            provider.launch(deadline_s=settings.deadline_s) for _ in range(settings.instances)
+        ]
+        with ThreadPoolExecutor(max_workers=len(launches)) as pool:
+            entering = [pool.submit(stack.enter_context, launch) for launch in launches]
+        yield [future.result() for future in entering]
+
+
+def _inspect(environment: Environment, subject: str, record: Recorder) -> None:
+    release, boot_id, *stat = environment.run(READ).stdout.decode(errors="replace").splitlines()
+    marker = _marker()
+    script = f"sleep {marker} >/dev/null 2>&1 & echo $!"
+    # The script travels on standard input, so that no command line on the host has the marker.
+    inside = environment.run(["sh"], stdin=script.encode()).stdout.decode(errors="replace").strip()
+    outside = _pids_on_host(marker)
+    facts = environment.facts
+    values: dict[str, Scalar] = {
+        "kernel_release": release,
+        "boot_id": boot_id,
+        "boot_time": _boot_time(stat),
+        "visible_on_host": bool(outside),
+    }
+    if outside:
+        values["pid_differs"] = str(outside[0]) != inside
+    for metric, value in values.items():
+        record.observe(subject, metric, value, facts=facts, instance=environment.name)
+
+
+def _boot_time(stat: list[str]) -> int:
+    return next(int(line.split()[1]) for line in stat if line.startswith("btime "))
+
+
+def _marker() -> str:
+    """A duration that no other `sleep` on the host has: some 30 years and 12 random digits."""
+    return f"1{secrets.randbelow(10**8):08d}.{secrets.randbelow(10**6):06d}"
+
+
+def _pids_on_host(marker: str) -> list[int]:
+    return [
+        process.pid
+        for process in psutil.process_iter(["cmdline"])
+        if marker in (process.info["cmdline"] or [])
+    ]
+
+
+def _control() -> None:
+    """The positive control: a process of the host itself must be found, or the probe is void."""
+    marker = _marker()
+    child = subprocess.Popen(["sleep", marker])
+    try:
+        if _pids_on_host(marker) != [child.pid]:
+            raise InfrastructureError(
+                "the host's process table does not show the host's own process",
+                hint="is /proc mounted with hidepid? run with permission to see all processes",
+            )
+    finally:
+        child.kill()
+        child.wait(timeout=10)

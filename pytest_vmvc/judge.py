@@ -1,0 +1,286 @@
+"""A reading and the evidence in, a judgement out. Pure: saved evidence gives the same verdict."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from pytest_vmvc import stats
+from pytest_vmvc.errors import LedgerError, UsageError
+from pytest_vmvc.model import (
+    EMULATED,
+    Bound,
+    Claim,
+    Estimate,
+    Evidence,
+    Fact,
+    Facts,
+    Judgement,
+    Observation,
+    Ratio,
+    Reading,
+    Scalar,
+    Series,
+    Verdict,
+)
+from pytest_vmvc.units import quantity
+
+WORDS = {"<": "below", "<=": "at most", ">": "above", ">=": "at least"}
+
+
+def judge(reading: Reading, evidence: Evidence, *, seed: int = 0) -> Judgement:
+    """Give one reading its verdict on one pair's evidence.
+
+    Raises `UsageError` when the reading's unit is not the metric's: that is a fault of the claim,
+    never a verdict.
+    """
+    question = reading.question
+    for subject in _subjects(question):
+        if reason := evidence.reason_missing(subject):
+            return _unmeasured(f"{subject} is not available: {reason}", evidence, question)
+        if not evidence.row(subject, question.metric):
+            return _unmeasured(
+                f"{evidence.experiment} has no {question.metric} of {subject} on this pair",
+                evidence,
+                question,
+            )
+    try:
+        match question:
+            case Bound():
+                found = _judge_bound(question, evidence)
+            case Ratio():
+                found = _judge_ratio(question, evidence, seed=seed)
+            case Fact():
+                found = _judge_fact(question, evidence)
+    except ValueError as error:
+        found = _undecided(f"the samples cannot be used: {error}")
+    return msgspec.structs.replace(found, scope=scope_line(evidence, _subjects(question)))
+
+
+def readings_hash(claims: Iterable[Claim]) -> str:
+    """SHA-256 over the canonical form of every reading: what was registered before the data."""
+    registered = sorted((claim.id, claim.quote, claim.readings) for claim in claims)
+    return hashlib.sha256(msgspec.json.encode(registered, order="deterministic")).hexdigest()
+
+
+def scope_line(evidence: Evidence, subjects: Sequence[str]) -> str:
+    """What the verdict is about: this host, tier, engine, pair, versions, date."""
+    parts = []
+    if host := evidence.host:
+        parts.append(f"{host.cpu_model}, {host.cpus} CPUs, {host.os}, Linux {host.kernel}")
+        parts.append(f"tier {host.tier}")
+    parts.extend(
+        f"{subject}: {facts.version}, {facts.userland}"
+        for subject in subjects
+        if (facts := _facts(evidence, subject))
+    )
+    parts.append(f"pair {evidence.pair}")
+    if dates := sorted(o.at[:10] for o in evidence.observations):
+        parts.append(dates[-1])
+    return "; ".join(parts)
+
+
+def _judge_bound(question: Bound, evidence: Evidence) -> Judgement:
+    rows = evidence.row(question.subject, question.metric)
+    unit = _series(evidence, question.subject, question.metric).metric.unit
+    if unit != question.unit:
+        raise UsageError(
+            f"a reading bounds {question.metric} in {question.unit!r}; it is measured in {unit!r}",
+            hint="state the threshold in the metric's unit",
+        )
+    if question.min_n == 1 and len(rows) == 1:
+        estimate = stats.exact(_number(rows[0]), unit=unit)
+    else:
+        estimate = stats.median_interval(
+            [_number(row) for row in rows],
+            unit=unit,
+            confidence=question.confidence,
+            censored=[row.censored for row in rows],
+        )
+    verdict = stats.decide(estimate, question.op, question.threshold)
+    finding = (
+        f"{_label(question.subject, question.metric)}: {_spread(estimate)}; "
+        f"the bound is {WORDS[question.op]} {quantity(question.threshold, unit)}."
+    )
+    grows = question.op in (">", ">=")
+    return _conclude(question, evidence, verdict, finding, estimate, inflated_supports=grows)
+
+
+def _judge_ratio(question: Ratio, evidence: Evidence, *, seed: int) -> Judgement:
+    above = {row.block: row for row in evidence.row(question.subject, question.metric)}
+    below = {row.block: row for row in evidence.row(question.over, question.metric)}
+    blocks = sorted(above.keys() & below.keys())
+    if not blocks:
+        return _undecided("no block has both subjects")
+    if question.min_n == 1 and len(blocks) == 1:
+        value = _number(above[blocks[0]]) / _number(below[blocks[0]])
+        estimate = stats.exact(value, unit="ratio")
+    else:
+        estimate = stats.ratio_interval(
+            [_number(above[block]) for block in blocks],
+            [_number(below[block]) for block in blocks],
+            confidence=question.confidence,
+            seed=seed,
+            censored_over=[above[block].censored for block in blocks],
+            censored_under=[below[block].censored for block in blocks],
+        )
+    verdict = stats.decide(estimate, question.op, question.threshold)
+    finding = (
+        f"{_label(question.subject, question.metric)} over {question.over}: "
+        f"{_spread(estimate)}; the bound is {WORDS[question.op]} {question.threshold:g}×."
+    )
+    low, high = stats.EQUIVALENCE
+    if estimate.low is not None and estimate.high is not None:
+        inside = low <= estimate.low and estimate.high <= high
+        finding += " Practically equal." if inside else ""
+    # A bent machine in the numerator raises the ratio, in the denominator it lowers it; with one
+    # on both sides nobody knows.
+    over, under = (_is_vm(evidence, name) for name in (question.subject, question.over))
+    grows = None if over and under else (question.op == ">") == over
+    return _conclude(question, evidence, verdict, finding, estimate, inflated_supports=grows)
+
+
+def _judge_fact(question: Fact, evidence: Evidence) -> Judgement:
+    rows = evidence.row(question.subject, question.metric)
+    values = [row.value for row in rows]
+    label = _label(question.subject, question.metric)
+    match question.relation:
+        case "same" | "differs":
+            others = {row.value for row in evidence.row(question.other, question.metric)}
+            wanted = question.relation == "same"
+            bad: list[Scalar] = [value for value in values if (value in others) is not wanted]
+            finding = f"{label} {'equals' if wanted else 'differs from'} {question.other}'s"
+        case "distinct":
+            bad = [value for value in values if values.count(value) > 1]
+            finding = f"{label} is another one in every instance"
+        case "is":
+            bad = [value for value in values if value != question.value]
+            finding = f"{label} is {question.value}"
+    n = len(values)
+    if bad:
+        finding = f"Not so: “{finding}” fails for {len(bad)} of {n} (saw {str(bad[0])[:60]!r})."
+        return Judgement(
+            verdict=Verdict.REFUTED, finding=finding, reason="one counter-example is enough"
+        )
+    if n < question.min_n:
+        return _undecided(
+            f"{question.min_n} instances were asked for, {n} were seen", finding + "."
+        )
+    return Judgement(
+        verdict=Verdict.SUPPORTED,
+        finding=f"{finding}: held in all {n} tried.",
+        reason=""
+        if n < 3
+        else f"a universal is never proved; upper bound on exceptions {3 / n:.2g}",
+    )
+
+
+def _conclude(
+    question: Bound | Ratio,
+    evidence: Evidence,
+    verdict: Verdict,
+    finding: str,
+    estimate: Estimate,
+    *,
+    inflated_supports: bool | None,
+) -> Judgement:
+    """Apply what stands above the interval: the minimum of pairs, and emulation's bias."""
+    reason = ""
+    if estimate.n < question.min_n:
+        verdict = Verdict.INCONCLUSIVE
+        reason = f"too few samples: {estimate.n} of at least {question.min_n}"
+    elif verdict is Verdict.INCONCLUSIVE:
+        reason = "the interval spans the bound"
+    elif _bent(question, evidence):
+        leans = Verdict.SUPPORTED if inflated_supports else Verdict.REFUTED
+        if inflated_supports is None or verdict == leans:
+            reason = (
+                f"emulated: the machine ran without hardware virtualisation, which makes its "
+                f"figure larger; what looks {verdict.value} may be the emulator's doing"
+            )
+            verdict = Verdict.INCONCLUSIVE
+        else:
+            reason = "a fortiori: emulation makes the machine's figure larger, never smaller"
+    return Judgement(verdict=verdict, finding=finding, reason=reason, estimate=estimate)
+
+
+def _bent(question: Bound | Ratio, evidence: Evidence) -> bool:
+    """Whether a machine's figure in this question was made larger by emulation."""
+    for subject in _subjects(question):
+        series = _series(evidence, subject, question.metric)
+        emulated = series.facts is not None and series.facts.accelerator in EMULATED
+        if emulated and series.metric.emulation == "inflates":
+            return True
+    return False
+
+
+def _subjects(question: Bound | Ratio | Fact) -> list[str]:
+    match question:
+        case Ratio():
+            return [question.subject, question.over]
+        case Fact(other=other) if other:
+            return [question.subject, other]
+        case _:
+            return [question.subject]
+
+
+def _series(evidence: Evidence, subject: str, metric: str) -> Series:
+    series = evidence.find(subject, metric)
+    if series is None:
+        raise LedgerError(f"observations of {subject}'s {metric} stand without their header")
+    return series
+
+
+def _facts(evidence: Evidence, subject: str) -> Facts | None:
+    return next((s.facts for s in evidence.series if s.subject == subject and s.facts), None)
+
+
+def _is_vm(evidence: Evidence, subject: str) -> bool:
+    facts = _facts(evidence, subject)
+    return facts is not None and facts.kind == "vm"
+
+
+def _number(row: Observation) -> float:
+    if isinstance(row.value, bool) or not isinstance(row.value, int | float):
+        raise ValueError(  # noqa: TRY004 - the caller turns it into a verdict, not into a crash
+            f"{row.subject}'s {row.metric} is not a number: {row.value!r}"
+        )
+    return float(row.value)
+
+
+def _label(subject: str, metric: str) -> str:
+    return f"{subject}'s {metric.replace('_', ' ')}"
+
+
+def _spread(estimate: Estimate) -> str:
+    def show(value: float | None) -> str:
+        return "unbounded" if value is None else quantity(value, estimate.unit)
+
+    if estimate.method == "exact":
+        return show(estimate.effect)
+    text = f"median {show(estimate.effect)}"
+    if estimate.low is not None or estimate.high is not None:
+        text += (
+            f" ({estimate.confidence:.0%} interval {show(estimate.low)} to {show(estimate.high)}"
+        )
+    else:
+        text += " (no interval"
+    text += f", n = {estimate.n}"
+    return text + (f", {estimate.censored} timed out)" if estimate.censored else ")")
+
+
+def _undecided(reason: str, finding: str = "") -> Judgement:
+    return Judgement(
+        verdict=Verdict.INCONCLUSIVE, finding=finding or f"Not decided: {reason}.", reason=reason
+    )
+
+
+def _unmeasured(reason: str, evidence: Evidence, question: Bound | Ratio | Fact) -> Judgement:
+    return Judgement(
+        verdict=Verdict.NOT_TESTABLE,
+        finding="Not measured.",
+        reason=reason,
+        scope=scope_line(evidence, _subjects(question)),
+    )

@@ -1,0 +1,146 @@
+"""The options, each with its twin in the ini file (``--vmvc-seed`` is ``vmvc_seed``)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import pytest
+
+PAIRS = ("minimal", "debian")
+PROFILES = ("standard", "quick")
+GATES = ("contradictions", "strict", "off")
+KINDS = ("container", "vm", "vagrant")
+MIN_BLOCKS = 6
+_N = TypeVar("_N", int, float)
+
+
+class Options(NamedTuple):
+    """What the user chose, checked."""
+
+    profile: str
+    pairs: tuple[str, ...]
+    blocks: int
+    seed: int | None
+    deadline_s: float
+    output: Path
+    gate: str
+    require: tuple[str, ...]
+
+
+def add(parser: pytest.Parser) -> None:
+    """Add the option group and the ini twins."""
+    group = parser.getgroup("vmvc", "containers and virtual machines, measured (pytest-vmvc)")
+
+    def option(name: str, help_text: str, ini: Any = "string", **kwargs: Any) -> None:  # noqa: ANN401 - argparse's own looseness
+        group.addoption(f"--{name}", default=None, help=help_text, **kwargs)
+        parser.addini(name.replace("-", "_"), help_text, type=ini, default=None)
+
+    option(
+        "vmvc",
+        "measure and judge claims; without a path: the article's claims",
+        "bool",
+        action="store_true",
+    )
+    option(
+        "vmvc-profile",
+        "standard (default): everything on every pair; quick: facts on every pair, samples on "
+        "the minimal pair only",
+        metavar="NAME",
+    )
+    option(
+        "vmvc-pair",
+        f"pair to measure; may be repeated (default: {' and '.join(PAIRS)})",
+        "args",
+        action="append",
+        metavar="NAME",
+    )
+    option(
+        "vmvc-blocks",
+        f"fresh starts of each subject in a sampled experiment (default and minimum: {MIN_BLOCKS})",
+        metavar="N",
+    )
+    option(
+        "vmvc-seed",
+        "seed of the order within blocks and of the bootstrap, to repeat a run's plan "
+        "(default: drawn, and recorded)",
+        metavar="N",
+    )
+    option(
+        "vmvc-deadline",
+        "seconds to wait for the first answer of one start; a start that is later is a "
+        "censored sample (default: 300)",
+        metavar="SECONDS",
+    )
+    option(
+        "vmvc-output",
+        "folder for results and reports, one sub-folder a run (default: vmvc-results)",
+        metavar="DIR",
+    )
+    option(
+        "vmvc-gate",
+        "contradictions (default): fail where a verdict contradicts the expected one; strict: "
+        "fail on INCONCLUSIVE and on news too; off: never fail on a verdict",
+        metavar="NAME",
+    )
+    option(
+        "vmvc-require",
+        f"what must be available, of {', '.join(KINDS)}, with commas; else the run ends with exit "
+        "code 4 instead of NOT TESTABLE",
+        metavar="KINDS",
+    )
+
+
+def active(config: pytest.Config) -> bool:
+    """Whether ``--vmvc`` was asked for."""
+    return bool(config.getoption("vmvc", default=None) or config.getini("vmvc"))
+
+
+def parse(config: pytest.Config) -> Options:
+    """Check all values; raises `pytest.UsageError` (exit code 4) naming the option."""
+
+    def value(name: str, default: Any) -> Any:  # noqa: ANN401 - as loose as the ini file
+        given = config.getoption(name, default=None)
+        if given is None:
+            given = config.getini(name)
+        return default if given in (None, "", []) else given
+
+    return Options(
+        profile=_one_of("--vmvc-profile", value("vmvc_profile", PROFILES[0]), PROFILES),
+        pairs=_all_of("--vmvc-pair", value("vmvc_pair", PAIRS), PAIRS),
+        blocks=_number("--vmvc-blocks", value("vmvc_blocks", MIN_BLOCKS), int, MIN_BLOCKS),
+        seed=_seed(value("vmvc_seed", None)),
+        deadline_s=_number("--vmvc-deadline", value("vmvc_deadline", 300.0), float, 1),
+        output=Path(config.invocation_params.dir, value("vmvc_output", "vmvc-results")),
+        gate=_one_of("--vmvc-gate", value("vmvc_gate", GATES[0]), GATES),
+        require=_all_of("--vmvc-require", _words(value("vmvc_require", "")), KINDS),
+    )
+
+
+def _one_of(option: str, value: str, known: tuple[str, ...]) -> str:
+    if value not in known:
+        raise pytest.UsageError(f"{option}={value}: unknown; choose one of {', '.join(known)}")
+    return value
+
+
+def _all_of(option: str, values: Any, known: tuple[str, ...]) -> tuple[str, ...]:  # noqa: ANN401 - list or tuple of str
+    return tuple(dict.fromkeys(_one_of(option, value, known) for value in values))
+
+
+def _number(option: str, value: Any, kind: Callable[[Any], _N], least: float) -> _N:  # noqa: ANN401 - text or number
+    try:
+        number = kind(value)
+    except ValueError:
+        raise pytest.UsageError(f"{option}={value}: not a number") from None
+    if not least <= number < 1e9:
+        raise pytest.UsageError(f"{option}={value}: must be at least {least}")
+    return number
+
+
+def _seed(value: Any) -> int | None:  # noqa: ANN401 - text or number
+    return None if value is None else _number("--vmvc-seed", value, int, 0)
+
+
+def _words(text: str) -> list[str]:
+    return [word for word in text.replace(",", " ").split() if word]

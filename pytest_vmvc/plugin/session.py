@@ -1,0 +1,294 @@
+"""A ``--vmvc`` run from first to last, as a plugin object with pytest's hooks."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+import time
+from collections.abc import Callable, Generator
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+
+from pytest_vmvc.errors import LedgerError, Unavailable, UsageError, VmvcError
+from pytest_vmvc.experiments.base import Settings
+from pytest_vmvc.judge import readings_hash
+from pytest_vmvc.lab import Lab
+from pytest_vmvc.ledger import LedgerWriter
+from pytest_vmvc.model import SCHEMA_VERSION, End, Host, Record, Result, Run
+from pytest_vmvc.plugin import collection, gate, options, terminal
+from pytest_vmvc.plugin.fixtures import EXPERIMENTS
+from pytest_vmvc.resources import RunScope
+
+if TYPE_CHECKING:
+    from pytest_vmvc.subjects import Pair
+
+ENDING_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
+
+
+class Session:
+    """Holds the options, the bench, the results file; workers of xdist have one each."""
+
+    NAME = "vmvc-session"
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.config = config
+        self.options = options.parse(config)
+        self.is_worker = hasattr(config, "workerinput")
+        self.scope = RunScope()
+        self.results: list[Result] = []
+        self._readings_hash = ""
+        self.report_path: Path | None = None
+        self._pending: list[Record] = []
+        self._writer: LedgerWriter | None = None
+        self._lab: Lab | None = None
+        self._host: Host | None = None
+        self._started = time.monotonic()
+        self._handlers: dict[int, Any] = {}
+        # Every worker must plan with the same seed: it travels in the options.
+        if self.options.seed is None:
+            config.option.vmvc_seed = str(secrets.randbelow(2**32))
+            self.options = self.options._replace(seed=int(config.option.vmvc_seed))
+        self._choose_article()
+
+    @property
+    def ledger_path(self) -> Path | None:
+        """The results file of this run, once there is something in it."""
+        return self._writer.path if self._writer else None
+
+    # --- before ----------------------------------------------------------------------------------
+
+    def pytest_report_header(self) -> list[str]:
+        """Name what was found; ``--collect-only`` asks nobody."""
+        if self.config.option.collectonly:
+            return ["vmvc: collecting only, nothing is asked of this host"]
+        return terminal.header(self)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionstart(self) -> None:
+        """Open the scope, check what is required, take over the ending signals."""
+        if self.config.option.collectonly:
+            return
+        self.scope.__enter__()
+        for number in ENDING_SIGNALS:
+            self._handlers[number] = signal.signal(number, _interrupt)
+        if not self.is_worker:
+            self._sweep_dead_runs()
+            self._check_required()
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """Register the readings before any data; keep an experiment's tests on one worker."""
+        try:
+            self._readings_hash = readings_hash(collection.declared(items))
+        except UsageError as error:
+            raise pytest.UsageError(str(error)) from error
+        collection.group(items, frozenset(EXPERIMENTS))
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_xdist_make_scheduler(self, config: pytest.Config, log: Any) -> Any:  # noqa: ANN401 - xdist is optional
+        """Replace xdist's default schedule by one that keeps an experiment on one worker."""
+        from xdist.scheduler import LoadGroupScheduling
+
+        return LoadGroupScheduling(config, log) if config.option.dist == "load" else None
+
+    # --- during ----------------------------------------------------------------------------------
+
+    def load_pair(self, name: str) -> Pair:
+        """Make one of the shipped pairs of what this host offers."""
+        from pytest_vmvc.subjects import catalog
+
+        return catalog.load(name, self.scope)
+
+    def lab(self, load: Callable[[str], Pair]) -> Lab:
+        """The bench of this process."""
+        if self._lab is None:
+            self._lab = Lab(
+                load=load,
+                host=self.host,
+                sink=self.record,
+                note=terminal.Progress(self.config).note,
+                settings=Settings(
+                    blocks=self.options.blocks,
+                    seed=self.options.seed or 0,
+                    deadline_s=self.options.deadline_s,
+                ),
+            )
+        return self._lab
+
+    def host(self) -> Host:
+        """The manifest of this host, read once."""
+        if self._host is None:
+            from pytest_vmvc.host import manifest
+            from pytest_vmvc.subjects import catalog
+
+            self._host = manifest(catalog.tier())
+        return self._host
+
+    def bind(self, item: pytest.Item, reading: Any) -> gate.BoundReading:  # noqa: ANN401 - a request's parameter is untyped
+        """The reading that a claim's test asks for."""
+        claim = collection.claim_of(item)
+        if claim is None:
+            raise pytest.UsageError(f"{item.nodeid} is not a claim: decorate it with @claim(...)")
+        return gate.BoundReading(
+            claim=claim,
+            reading=reading,
+            item=item,
+            seed=self.options.seed or 0,
+            gate=self.options.gate,
+            sink=self.record,
+        )
+
+    def record(self, record: Record) -> None:
+        """Write it down now; a worker hands it to the controller with its next report."""
+        if self.is_worker:
+            self._pending.append(record)
+            return
+        if isinstance(record, Result):
+            self.results.append(record)
+        self._ledger().append(record)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_pyfunc_call(self, pyfuncitem: pytest.Function) -> Generator[None, object, object]:
+        """Fail a claim that never judged: silence is no evidence."""
+        outcome = yield
+        if collection.claim_of(pyfuncitem) and gate.RESULT not in pyfuncitem.stash:
+            pytest.fail("the claim judged nothing: call reading.judge(experiment)", pytrace=False)
+        return outcome
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(self) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        """Let a worker's records travel on its report, as builtins."""
+        report = yield
+        if self._pending:
+            report.vmvc_records = msgspec.to_builtins(self._pending)  # type: ignore[attr-defined]
+            report.vmvc_readings = self._readings_hash  # type: ignore[attr-defined]
+            self._pending = []
+        return report
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Write down what came from a worker."""
+        carried = getattr(report, "vmvc_records", None)
+        if carried and not self.is_worker:
+            # The controller collects nothing itself: what was registered, a worker knows.
+            self._readings_hash = getattr(report, "vmvc_readings", "")
+            for record in msgspec.convert(carried, list[Record]):
+                self.record(record)
+
+    # --- after -----------------------------------------------------------------------------------
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self, exitstatus: int) -> None:
+        """Destroy what is left, close the results file, write the report, whatever happened."""
+        self._destroy_held()
+        if self._writer is not None:
+            status = int(exitstatus)
+            self._writer.append(
+                End(
+                    ended=_now(),
+                    exit_status=status,
+                    duration_s=time.monotonic() - self._started,
+                    interrupted=status == pytest.ExitCode.INTERRUPTED,
+                )
+            )
+            self._writer.close()
+            self._write_report(self._writer.path)
+
+    def pytest_terminal_summary(self, terminalreporter: Any) -> None:  # noqa: ANN401 - pytest's own is private
+        """Verdicts in words, then where everything is."""
+        terminal.summary(self, terminalreporter)
+
+    def pytest_unconfigure(self) -> None:
+        """Give the signals and the scope back."""
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+        self.scope.close()
+
+    # --- inside ----------------------------------------------------------------------------------
+
+    def _choose_article(self) -> None:
+        """Without a path, run the article's claims, from wherever they are installed."""
+        given = self.config.args_source is pytest.Config.ArgsSource.ARGS
+        if not given and not self.is_worker:
+            import claims
+
+            self.config.args[:] = [str(Path(next(iter(claims.__path__))))]
+
+    def _ledger(self) -> LedgerWriter:
+        if self._writer is None:
+            started = datetime.now(UTC)
+            folder = self.options.output / f"{started:%Y%m%dT%H%M%SZ}-{self.scope.run_id}"
+            self._writer = LedgerWriter(folder / "results.jsonl")
+            _point_latest_at(folder)
+            self._writer.append(
+                Run(
+                    schema=SCHEMA_VERSION,
+                    run_id=self.scope.run_id,
+                    started=started.isoformat(timespec="seconds"),
+                    command=("pytest", *self.config.invocation_params.args),
+                    profile=self.options.profile,
+                    seed=self.options.seed or 0,
+                    version=version("pytest-vmvc"),
+                    readings_hash=self._readings_hash,
+                    host=self.host(),
+                )
+            )
+        return self._writer
+
+    def _write_report(self, ledger: Path) -> None:
+        from pytest_vmvc import report
+        from pytest_vmvc.ledger import read
+
+        try:
+            self.report_path = report.write(read(ledger), ledger.with_name("report.html"))
+        except (LedgerError, OSError) as error:
+            self.config.issue_config_time_warning(
+                pytest.PytestWarning(f"no report was written: {error}"), stacklevel=1
+            )
+
+    def _check_required(self) -> None:
+        if not self.options.require:
+            return
+        from pytest_vmvc.subjects import catalog
+
+        for kind in self.options.require:
+            gap = catalog.requirement(kind, self.scope)
+            if gap is not None:
+                raise pytest.UsageError(f"--vmvc-require={kind}: {gap}")
+
+    def _sweep_dead_runs(self) -> None:
+        from pytest_vmvc.clean import sweep
+
+        try:
+            sweep()
+        except (Unavailable, VmvcError) as error:
+            self.config.issue_config_time_warning(
+                pytest.PytestWarning(f"earlier runs could not be tidied up: {error}"), stacklevel=1
+            )
+
+    def _destroy_held(self) -> None:
+        if self.scope.held:
+            from pytest_vmvc.clean import destroy_run
+
+            destroy_run(self.scope)
+
+
+def _point_latest_at(folder: Path) -> None:
+    link = folder.parent / "latest"
+    fresh = folder.parent / f".latest-{os.getpid()}"
+    fresh.symlink_to(folder.name)
+    fresh.replace(link)
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

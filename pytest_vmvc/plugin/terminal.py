@@ -1,0 +1,124 @@
+"""What a person reads while it runs and at its end, through pytest's own reporter."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_vmvc.errors import VmvcError
+from pytest_vmvc.model import Result, Verdict
+
+if TYPE_CHECKING:
+    from pytest_vmvc.plugin.session import Session
+
+WORDS = {
+    Verdict.SUPPORTED: "supported",
+    Verdict.REFUTED: "refuted",
+    Verdict.INCONCLUSIVE: "inconclusive",
+    Verdict.NOT_TESTABLE: "not testable",
+}
+COLOURS = {
+    Verdict.SUPPORTED: "green",
+    Verdict.REFUTED: "red",
+    Verdict.INCONCLUSIVE: "yellow",
+    Verdict.NOT_TESTABLE: "cyan",
+}
+QUIET_S = 10.0
+"""Without a terminal, at most one progress line in so many seconds."""
+
+
+class Progress:
+    """Which experiment, which block of how many, and the time left."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._reporter: Any = config.pluginmanager.get_plugin("terminalreporter")
+        self._capture: Any = config.pluginmanager.get_plugin("capturemanager")
+        self._silent = self._reporter is None or config.get_verbosity() < 0
+        self._what = ""
+        self._began = 0.0
+        self._said = 0.0
+
+    def note(self, what: str, done: int, of: int) -> None:
+        """Say how far it is: in place on a terminal, as rare lines elsewhere."""
+        if self._silent:
+            return
+        now = time.monotonic()
+        if what != self._what:
+            self._what, self._began, self._said = what, now, 0.0
+        finished = done >= of
+        in_place = self._reporter.isatty
+        if not in_place and not finished and now - self._said < QUIET_S:
+            return
+        self._said = now
+        text = f"vmvc: {what} {min(done + 1, of)} of {of}"
+        if finished:
+            text = f"vmvc: {what} {of} of {of}, done in {now - self._began:.0f} s"
+        elif done:
+            left_s = (now - self._began) / done * (of - done)
+            text += f", about {left_s:.0f} s left"
+        with self._capture.global_and_fixture_disabled() if self._capture else nullcontext():
+            if in_place and not finished:
+                self._reporter.rewrite(text, erase=True)
+            elif in_place:
+                self._reporter.rewrite("", erase=True)
+                self._reporter.write_line(text)
+            else:
+                self._reporter.ensure_newline()
+                self._reporter.write_line(text)
+
+
+def header(session: Session) -> list[str]:
+    """Host, tier and what stands for each subject of each pair."""
+    from pytest_vmvc.subjects import catalog
+
+    chosen = session.options
+    lines = [
+        f"vmvc: profile {chosen.profile}, at least {chosen.blocks} pairs, seed {chosen.seed}, "
+        f"tier {catalog.tier()}"
+    ]
+    for name in chosen.pairs:
+        try:
+            pair = catalog.load(name, session.scope)
+        except VmvcError as error:
+            lines.append(f"vmvc: pair {name}: {error}")
+            continue
+        found = [f"{key}: {provider.facts.version}" for key, provider in pair.subjects.items()]
+        lacking = [f"{key}: not available ({gap})" for key, gap in pair.missing.items()]
+        lines.append(f"vmvc: pair {name}: {'; '.join(found + lacking)}")
+    return lines
+
+
+def summary(session: Session, reporter: Any) -> None:  # noqa: ANN401 - pytest's own is private
+    """A line for each reading, the score in words, and the paths."""
+    if session.is_worker or not session.results:
+        return
+    reporter.section("claims")
+    if reporter.config.get_verbosity() >= 0:
+        for result in session.results:
+            _line(reporter, result)
+    counts = Counter(result.judgement.verdict for result in session.results)
+    reporter.write_line(
+        ", ".join(f"{counts[verdict]} {WORDS[verdict]}" for verdict in Verdict)
+        + f" ({len({result.claim for result in session.results})} claims)"
+    )
+    if not reporter.config.pluginmanager.hasplugin("benchmark"):
+        reporter.write_line("pytest-benchmark is off: no start-up table")
+    if session.ledger_path:
+        reporter.write_line(f"results: {session.ledger_path}")
+    if session.report_path:
+        reporter.write_line(f"report:  {session.report_path}")
+
+
+def _line(reporter: Any, result: Result) -> None:  # noqa: ANN401 - pytest's own is private
+    verdict = result.judgement.verdict
+    news = result.reading.expect == "INCONCLUSIVE" and result.agrees is not None
+    reporter.write(f"{verdict.value:<13}", **{COLOURS[verdict]: True})
+    reporter.write(f" {result.claim} [{result.pair}, {result.reading.name}]")
+    if news or result.agrees is False:
+        reporter.write(" (news)" if news else " (contradicts the expectation)", bold=True)
+    reporter.write_line("")
+    reporter.write_line(f"{'':13} {result.judgement.finding}")

@@ -1,0 +1,199 @@
+"""Readings on planted evidence: each can come out every way, and emulation bends only one way."""
+
+import itertools
+
+import msgspec
+import pytest
+
+from pytest_vmvc.claim import at_least, below, differs, distinct, holds, ratio, same
+from pytest_vmvc.errors import UsageError
+from pytest_vmvc.judge import judge, readings_hash
+from pytest_vmvc.model import (
+    Claim,
+    Evidence,
+    Facts,
+    Metric,
+    Missing,
+    Observation,
+    Reading,
+    Series,
+)
+
+TIME = Metric(name="start_s", unit="s", definition="test", emulation="inflates")
+SIZE = Metric(name="kept_bytes", unit="bytes", definition="test")
+TEXT = Metric(name="boot_id", unit="", definition="test")
+
+
+def facts(kind, accelerator="none"):
+    return Facts(
+        provider="fake",
+        kind=kind,
+        version="Fake 1",
+        accelerator=accelerator,
+        artefact="sha256:0",
+        userland="none",
+        vcpus=1,
+        memory_bytes=1,
+        readiness="push",
+        usage_definition="none",
+    )
+
+
+def evidence(metric, tier="kvm-hw", missing=(), **rows):
+    kinds = {"vm": facts("vm", tier), "vm_restored": facts("vm", tier), "host": None}
+    return Evidence(
+        experiment="planted",
+        pair="planted",
+        series=tuple(
+            Series(
+                experiment="planted",
+                pair="planted",
+                subject=subject,
+                metric=metric,
+                facts=kinds.get(subject, facts("container")),
+            )
+            for subject in rows
+        ),
+        observations=tuple(
+            Observation(
+                experiment="planted",
+                pair="planted",
+                subject=subject,
+                metric=metric.name,
+                value=value,
+                at="2026-01-01T00:00:00Z",
+                block=block,
+            )
+            for subject, values in rows.items()
+            for block, value in enumerate(values)
+        ),
+        missing=tuple(
+            Missing(experiment="planted", pair="planted", subject=s, reason="not here")
+            for s in missing
+        ),
+    )
+
+
+def verdict(asked, found):
+    return judge(Reading(name="r", question=asked.question), found).verdict.value
+
+
+def test_a_bound_comes_out_every_way():
+    asked = below("container", "start_s", 60, "s")
+    assert verdict(asked, evidence(TIME, container=[0.3] * 6)) == "SUPPORTED"
+    assert verdict(asked, evidence(TIME, container=[90.0] * 6)) == "REFUTED"
+    assert verdict(asked, evidence(TIME, container=[1, 1, 1, 1, 1, 90])) == "INCONCLUSIVE"
+    assert verdict(asked, evidence(TIME, container=[0.3] * 5)) == "INCONCLUSIVE"
+    assert verdict(asked, evidence(TIME, missing=["container"])) == "NOT TESTABLE"
+    assert verdict(asked, evidence(TIME, vm=[1.0] * 6)) == "NOT TESTABLE"
+
+
+def test_a_ratio_comes_out_every_way():
+    asked = ratio("vm", "start_s", over="container", above=1.25)
+    assert verdict(asked, evidence(TIME, vm=[4.0] * 6, container=[0.3] * 6)) == "SUPPORTED"
+    assert verdict(asked, evidence(TIME, vm=[0.3] * 6, container=[0.3] * 6)) == "REFUTED"
+    spread = [0.3, 0.3, 0.5, 0.5, 1, 1]
+    assert verdict(asked, evidence(TIME, vm=spread, container=[0.4] * 6)) == "INCONCLUSIVE"
+
+
+def test_a_ratio_uses_complete_blocks_only():
+    found = evidence(TIME, vm=[4.0] * 7, container=[1.0] * 6)
+    judged = judge(
+        Reading(name="r", question=ratio("vm", "start_s", over="container", above=1.25).question),
+        found,
+    )
+    assert judged.estimate is not None
+    assert judged.estimate.n == 6
+
+
+@pytest.mark.parametrize("tier", ["kvm-hw", "kvm-nested", "other", "tcg", "kvm-unusable"])
+@pytest.mark.parametrize(
+    ("asked", "slow_machine_says"),
+    [
+        (at_least("vm", "start_s", 60, "s"), "SUPPORTED"),
+        (below("vm", "start_s", 60, "s"), "REFUTED"),
+        (ratio("vm", "start_s", over="container", above=1.25), "SUPPORTED"),
+        (ratio("vm", "start_s", over="container", below=0.8), "REFUTED"),
+        (ratio("container", "start_s", over="vm", below=0.8), "SUPPORTED"),
+        (ratio("container", "start_s", over="vm", above=1.25), "REFUTED"),
+    ],
+)
+def test_emulation_takes_away_only_what_it_may_have_caused(tier, asked, slow_machine_says):
+    emulated = tier in ("tcg", "kvm-unusable")
+    slow = evidence(TIME, tier, vm=[100.0] * 6, container=[1.0] * 6)
+    fast = evidence(TIME, tier, vm=[0.01] * 6, container=[1.0] * 6)
+    fast_machine_says = {"SUPPORTED": "REFUTED", "REFUTED": "SUPPORTED"}[slow_machine_says]
+    assert verdict(asked, slow) == ("INCONCLUSIVE" if emulated else slow_machine_says)
+    assert verdict(asked, fast) == fast_machine_says
+
+
+@pytest.mark.parametrize(
+    ("restored", "op"), list(itertools.product([0.1, 100.0], ["above", "below"]))
+)
+def test_two_emulated_machines_are_never_compared(restored, op):
+    asked = ratio("vm_restored", "start_s", over="vm", **{op: 1.25 if op == "above" else 0.8})
+    found = evidence(TIME, "tcg", vm=[1.0] * 6, vm_restored=[restored] * 6)
+    assert verdict(asked, found) == "INCONCLUSIVE"
+
+
+def test_emulation_does_not_bend_bytes():
+    asked = at_least("vm", "kept_bytes", 1e9, "bytes", min_n=1)
+    assert verdict(asked, evidence(SIZE, "tcg", vm=[2e9])) == "SUPPORTED"
+    assert verdict(asked, evidence(SIZE, "tcg", vm=[2e7])) == "REFUTED"
+
+
+def test_facts_fall_by_one_counter_example():
+    together = evidence(TEXT, host=["a"], container=["a", "a"], vm=["b", "c"])
+    assert verdict(same("container", "boot_id", other="host"), together) == "SUPPORTED"
+    assert verdict(differs("vm", "boot_id", other="host"), together) == "SUPPORTED"
+    assert verdict(distinct("vm", "boot_id"), together) == "SUPPORTED"
+    planted = evidence(TEXT, host=["a"], container=["a", "z"], vm=["b", "b", "a"])
+    assert verdict(same("container", "boot_id", other="host"), planted) == "REFUTED"
+    assert verdict(differs("vm", "boot_id", other="host"), planted) == "REFUTED"
+    assert verdict(distinct("vm", "boot_id"), planted) == "REFUTED"
+
+
+def test_a_fact_needs_as_many_instances_as_it_registered():
+    few = evidence(TEXT, userlands=[True, True])
+    assert verdict(holds("userlands", "boot_id", min_n=3), few) == "INCONCLUSIVE"
+    assert verdict(holds("userlands", "boot_id", min_n=2), few) == "SUPPORTED"
+    assert verdict(holds("userlands", "boot_id", value=False, min_n=3), few) == "REFUTED"
+
+
+@pytest.mark.parametrize("nonsense", ["soon", None, True, float("nan"), float("inf")])
+def test_nonsense_never_decides(nonsense):
+    found = evidence(TIME, vm=[nonsense] * 6, container=[1.0] * 6)
+    for asked in (
+        below("vm", "start_s", 60, "s"),
+        ratio("vm", "start_s", over="container", above=1.25),
+    ):
+        assert verdict(asked, found) == "INCONCLUSIVE"
+
+
+def test_a_negative_duration_makes_no_ratio():
+    found = evidence(TIME, vm=[-1.0] * 6, container=[1.0] * 6)
+    asked = ratio("vm", "start_s", over="container", above=1.25)
+    assert verdict(asked, found) == "INCONCLUSIVE"
+
+
+def test_a_wrong_unit_is_a_fault_of_the_claim():
+    with pytest.raises(UsageError, match="measured in 's'"):
+        verdict(below("vm", "start_s", 60, "ms"), evidence(TIME, vm=[1.0] * 6))
+
+
+def test_the_scope_names_what_the_verdict_is_about():
+    found = evidence(TIME, vm=[1.0] * 6)
+    judged = judge(Reading(name="r", question=below("vm", "start_s", 60, "s").question), found)
+    assert judged.scope == "vm: Fake 1, none; pair planted; 2026-01-01"
+
+
+def test_the_hash_changes_with_any_reading_and_not_with_the_order():
+    one = Claim(
+        id="a", quote="q", readings=(Reading(name="r", question=below("vm", "m", 1, "s").question),)
+    )
+    two = Claim(id="b", quote="q", readings=one.readings)
+    changed = msgspec.structs.replace(
+        two, readings=(Reading(name="r", question=below("vm", "m", 2, "s").question),)
+    )
+    assert readings_hash([one, two]) == readings_hash([two, one])
+    assert readings_hash([one, two]) != readings_hash([one, changed])

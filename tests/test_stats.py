@@ -1,0 +1,145 @@
+"""The estimators and the decision: exact small cases, properties, degenerate input."""
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import quantile_test
+
+from pytest_vmvc.model import Verdict
+from pytest_vmvc.stats import decide, exact, median_interval, ratio_interval
+
+seconds = st.floats(min_value=1e-3, max_value=1e4, allow_nan=False)
+
+
+def test_six_values_span_the_interval():
+    found = median_interval([3, 1, 2, 6, 5, 4], unit="s")
+    assert (found.effect, found.low, found.high, found.n) == (3.5, 1, 6, 6)
+
+
+@pytest.mark.parametrize("n", [6, 7, 9, 12, 20, 50])
+def test_interval_equals_the_one_of_scipy(n):
+    values = [float(i * i) for i in range(n)]
+    reference = quantile_test(values, q=0, p=0.5).confidence_interval(0.95)
+    found = median_interval(values, unit="s")
+    assert (found.low, found.high) == (reference.low, reference.high)
+
+
+@pytest.mark.parametrize("n", range(1, 6))
+def test_five_values_have_no_interval_and_decide_nothing(n):
+    found = median_interval([1.0] * n, unit="s")
+    assert (found.low, found.high) == (None, None)
+    for op in ("<", "<=", ">", ">="):
+        assert decide(found, op, 60) == Verdict.INCONCLUSIVE
+
+
+def test_a_censored_value_bounds_from_below_only():
+    found = median_interval([10, 10, 10, 10, 10, 300], unit="s", censored=[False] * 5 + [True])
+    assert (found.low, found.high, found.censored) == (10, None, 1)
+    assert decide(found, ">=", 10) == Verdict.SUPPORTED
+    assert decide(found, "<", 60) == Verdict.INCONCLUSIVE
+
+
+def test_only_timeouts_still_show_that_it_is_slow():
+    found = median_interval([300.0] * 6, unit="s", censored=[True] * 6)
+    assert found.effect is None
+    assert decide(found, ">=", 60) == Verdict.SUPPORTED
+    assert decide(found, "<", 60) == Verdict.REFUTED
+    assert decide(found, ">=", 301) == Verdict.INCONCLUSIVE
+
+
+def test_a_timeout_below_the_line_bounds_the_ratio_from_above():
+    found = ratio_interval([1.0] * 6, [10.0] * 6, censored_under=[True] * 6)
+    assert (found.low, found.high) == (None, pytest.approx(0.1))
+    assert decide(found, ">", 1.25) == Verdict.REFUTED
+
+
+@pytest.mark.parametrize(
+    ("op", "threshold", "verdict"),
+    [
+        ("<", 6.0, "INCONCLUSIVE"),
+        ("<", 6.1, "SUPPORTED"),
+        ("<", 1.0, "REFUTED"),
+        ("<=", 6.0, "SUPPORTED"),
+        ("<=", 1.0, "INCONCLUSIVE"),
+        ("<=", 0.9, "REFUTED"),
+        (">", 1.0, "INCONCLUSIVE"),
+        (">", 0.9, "SUPPORTED"),
+        (">", 6.0, "REFUTED"),
+        (">=", 1.0, "SUPPORTED"),
+        (">=", 6.0, "INCONCLUSIVE"),
+        (">=", 6.1, "REFUTED"),
+    ],
+)
+def test_the_interval_decides_at_its_very_ends(op, threshold, verdict):
+    found = median_interval([1, 2, 3, 4, 5, 6], unit="s")
+    assert decide(found, op, threshold) == Verdict(verdict)
+
+
+def test_ratio_of_equal_rows_is_one():
+    found = ratio_interval([2.0] * 6, [2.0] * 6)
+    assert (found.effect, found.low, found.high) == (1, 1, 1)
+    assert decide(found, ">", 1.25) == Verdict.REFUTED
+
+
+def test_ratio_is_seeded():
+    over, under = [4, 4.1, 4.2, 4.4, 4, 4.9, 4.3], [0.3, 0.31, 0.33, 0.3, 0.29, 0.28, 0.31]
+    assert ratio_interval(over, under, seed=7) == ratio_interval(over, under, seed=7)
+
+
+@pytest.mark.parametrize("bad", [[], [math.nan] * 6, [1, 2, math.inf, 4, 5, 6]])
+def test_unusable_samples_are_refused(bad):
+    with pytest.raises(ValueError, match="sample"):
+        median_interval(bad, unit="s")
+
+
+@pytest.mark.parametrize("bad", [[0.0] * 6, [-1.0] * 6])
+def test_a_ratio_refuses_what_is_not_positive(bad):
+    with pytest.raises(ValueError, match="positive"):
+        ratio_interval(bad, [1.0] * 6)
+
+
+def test_a_ratio_refuses_unpaired_rows():
+    with pytest.raises(ValueError, match="equally long"):
+        ratio_interval([1.0] * 6, [1.0] * 7)
+
+
+def test_an_exact_figure_has_no_width():
+    assert decide(exact(5e8, unit="bytes"), "<", 1e9) == Verdict.SUPPORTED
+
+
+@given(st.lists(seconds, min_size=6, max_size=40), st.randoms())
+def test_the_order_of_the_samples_does_not_matter(values, random):
+    shuffled = values[:]
+    random.shuffle(shuffled)
+    assert median_interval(values, unit="s") == median_interval(shuffled, unit="s")
+
+
+@given(st.lists(seconds, min_size=6, max_size=40), seconds, seconds)
+def test_the_verdict_is_monotone_in_the_threshold(values, one, other):
+    low, high = sorted((one, other))
+    found = median_interval(values, unit="s")
+    if decide(found, "<", low) == Verdict.SUPPORTED:
+        assert decide(found, "<", high) == Verdict.SUPPORTED
+    if decide(found, ">=", high) == Verdict.SUPPORTED:
+        assert decide(found, ">=", low) == Verdict.SUPPORTED
+
+
+@given(st.lists(st.tuples(seconds, seconds), min_size=6, max_size=12), st.sampled_from([2, 4, 0.5]))
+def test_ratios_do_not_depend_on_the_unit(pairs, scale):
+    over, under = zip(*pairs, strict=True)
+    plain = ratio_interval(over, under)
+    scaled = ratio_interval([x * scale for x in over], [x * scale for x in under])
+    assert scaled.effect == pytest.approx(plain.effect)
+    assert scaled.low == pytest.approx(plain.low, rel=1e-6)
+    assert scaled.high == pytest.approx(plain.high, rel=1e-6)
+
+
+@given(st.lists(st.tuples(seconds, seconds), min_size=6, max_size=8))
+def test_swapping_the_sides_mirrors_the_interval(pairs):
+    over, under = zip(*pairs, strict=True)
+    there, back = ratio_interval(over, under), ratio_interval(under, over)
+    assert there.effect == pytest.approx(1 / back.effect)
+    assert there.low == pytest.approx(1 / back.high)
+    assert there.high == pytest.approx(1 / back.low)
