@@ -102,7 +102,7 @@ def _judge_bound(question: Bound, evidence: Evidence) -> Judgement:
     verdict = stats.decide(estimate, question.op, question.threshold)
     finding = (
         f"{_label(question.subject, question.metric)}: {_spread(estimate)}; "
-        f"the bound is {WORDS[question.op]} {quantity(question.threshold, unit)}."
+        f"the bound is {WORDS[question.op]} {quantity(question.threshold, unit, exact=True)}."
     )
     grows = question.op in (">", ">=")
     return _conclude(question, evidence, verdict, finding, estimate, inflated_supports=grows)
@@ -129,7 +129,7 @@ def _judge_ratio(question: Ratio, evidence: Evidence, *, seed: int) -> Judgement
     verdict = stats.decide(estimate, question.op, question.threshold)
     finding = (
         f"{_label(question.subject, question.metric)} over {question.over}: "
-        f"{_spread(estimate)}; the bound is {WORDS[question.op]} {question.threshold:g}×."
+        f"{_spread(estimate)}; the bound is {WORDS[question.op]} {quantity(question.threshold, 'ratio', exact=True)}."
     )
     low, high = stats.EQUIVALENCE
     if estimate.low is not None and estimate.high is not None:

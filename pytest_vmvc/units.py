@@ -1,28 +1,36 @@
-"""Figures as people read them: 0.31 s, 14.2 MB, 7.1×. Decimal units throughout."""
+"""Figures as people read them: 312 ms, 14.2 MB, 7.10×. Decimal units, three significant digits."""
 
 from __future__ import annotations
 
+import math
+from typing import Final
 
-def quantity(value: float, unit: str) -> str:
-    """``value`` with its unit, three significant digits, scaled to a readable size.
+NBSP: Final = "\u00a0"
+_STEPS: Final = {
+    "s": ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs")),
+    "bytes": ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1.0, "bytes")),
+    "ratio": ((1.0, "×"),),
+}
+
+
+def quantity(value: float, unit: str, *, exact: bool = False) -> str:
+    """A figure in the unit a person would choose; ``exact`` drops zeros (for thresholds).
 
     Known units are ``s``, ``bytes`` and ``ratio``; any other is written after the number.
     """
-    match unit:
-        case "s" if 0 < abs(value) < 0.995:
-            return f"{value * 1000:.3g} ms"
-        case "s":
-            return f"{value:.3g} s" if abs(value) < 1000 else f"{value:.0f} s"
-        case "bytes":
-            for scale, name in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
-                if abs(value) >= scale:
-                    return f"{_three(value / scale)} {name}"
-            return f"{value:.0f} bytes"
-        case "ratio":
-            return f"{_three(value)}×"
-        case _:
-            return f"{_three(value)} {unit}".strip()
+    steps = _STEPS.get(unit, ((1.0, unit),))
+    size, name = next((step for step in steps if abs(value) >= step[0]), steps[-1])
+    figure = number(value / size)
+    if exact and "." in figure and "e" not in figure:
+        figure = figure.rstrip("0").rstrip(".")
+    return f"{figure}{'' if name in ('×', '%', '') else NBSP}{name}"
 
 
-def _three(value: float) -> str:
-    return f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
+def number(value: float) -> str:
+    """Three significant digits, never an exponent below a million millions."""
+    if value == 0 or not math.isfinite(value):
+        return "0" if value == 0 else "—"
+    if abs(value) >= 1e12 or abs(value) < 1e-4:
+        return f"{value:.2e}"
+    digits = max(0, 2 - math.floor(math.log10(abs(float(f"{value:.2e}")))))
+    return f"{value:,.{digits}f}".replace(",", "\u202f")

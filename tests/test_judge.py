@@ -5,7 +5,7 @@ import itertools
 import msgspec
 import pytest
 
-from pytest_vmvc.claim import at_least, below, differs, distinct, holds, ratio, same
+from pytest_vmvc.declaration import at_least, below, differs, distinct, holds, ratio, same
 from pytest_vmvc.errors import UsageError
 from pytest_vmvc.judge import judge, readings_hash
 from pytest_vmvc.model import (

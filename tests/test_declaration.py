@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from pytest_vmvc.claim import ATTRIBUTE, at_least, below, claim, ratio
+from pytest_vmvc.declaration import ATTRIBUTE, at_least, below, claim, ratio
 from pytest_vmvc.errors import UsageError
 
 

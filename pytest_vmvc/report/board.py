@@ -1,0 +1,126 @@
+"""The verdict board: how many of each verdict, and a table of claim, reading and pair."""
+
+from __future__ import annotations
+
+import msgspec
+
+from pytest_vmvc.ledger import RunLog
+from pytest_vmvc.model import Result, Verdict
+from pytest_vmvc.report.cards import reading_anchor, title_of
+from pytest_vmvc.report.wording import VERDICT_CLASS, VERDICT_MEANING, agreement
+
+
+class Tally(msgspec.Struct, frozen=True, kw_only=True):
+    """How often a verdict was given."""
+
+    verdict: str
+    css: str
+    meaning: str
+    count: int
+    start: float
+    """Percent of all results that come before it, for the bar."""
+    share: float
+
+
+class Cell(msgspec.Struct, frozen=True, kw_only=True):
+    """The verdict of one reading on one pair."""
+
+    verdict: str
+    css: str
+    agreement: str
+    agreement_css: str
+    anchor: str
+
+
+class Line(msgspec.Struct, frozen=True, kw_only=True):
+    """One reading; its cells stand in the order of the board's pairs, None where it has none."""
+
+    claim: str
+    title: str
+    anchor: str
+    reading: str
+    rows: int
+    """Readings of this claim, on its first line; 0 on the others."""
+    cells: tuple[Cell | None, ...]
+
+
+class Board(msgspec.Struct, frozen=True, kw_only=True):
+    """The whole board."""
+
+    tallies: tuple[Tally, ...]
+    sentence: str
+    pairs: tuple[str, ...]
+    lines: tuple[Line, ...]
+
+
+def board(log: RunLog) -> Board:
+    """Count and arrange the results, in their order."""
+    pairs = tuple(dict.fromkeys(result.pair for result in log.results))
+    lines: list[Line] = []
+    claims = list(dict.fromkeys(result.claim for result in log.results))
+    for number, claim in enumerate(claims, 1):
+        own = [result for result in log.results if result.claim == claim]
+        readings = list(dict.fromkeys(result.reading.name for result in own))
+        for index, reading in enumerate(readings):
+            found = {r.pair: _cell(r, number) for r in own if r.reading.name == reading}
+            lines.append(
+                Line(
+                    claim=claim,
+                    title=title_of(claim),
+                    anchor=f"claim-{number}",
+                    reading=reading,
+                    rows=len(readings) if index == 0 else 0,
+                    cells=tuple(found.get(pair) for pair in pairs),
+                )
+            )
+    return Board(
+        tallies=_tallies(log.results),
+        sentence=_sentence(log.results, len(claims)),
+        pairs=pairs,
+        lines=tuple(lines),
+    )
+
+
+def _cell(result: Result, number: int) -> Cell:
+    css, words = agreement(result)
+    return Cell(
+        verdict=result.judgement.verdict.value,
+        css=VERDICT_CLASS[result.judgement.verdict],
+        agreement=words,
+        agreement_css=css,
+        anchor=reading_anchor(number, result.reading.name, result.pair),
+    )
+
+
+def _tallies(results: tuple[Result, ...]) -> tuple[Tally, ...]:
+    tallies: list[Tally] = []
+    before = 0
+    for verdict in Verdict:
+        many = sum(result.judgement.verdict == verdict for result in results)
+        tallies.append(
+            Tally(
+                verdict=verdict.value,
+                css=VERDICT_CLASS[verdict],
+                meaning=VERDICT_MEANING[verdict],
+                count=many,
+                start=round(100 * before / (len(results) or 1), 3),
+                share=round(100 * many / (len(results) or 1), 3),
+            )
+        )
+        before += many
+    return tuple(tallies)
+
+
+def _sentence(results: tuple[Result, ...], claims: int) -> str:
+    if not results:
+        return "No claim was judged before the run ended."
+    kinds = [agreement(result)[0] for result in results]
+    judged = f"{len(results)} verdict{'s' if len(results) > 1 else ''} on {claims} claim"
+    parts = [f"{kinds.count('expected')} as expected"]
+    if kinds.count("news"):
+        parts.append(f"{kinds.count('news')} news")
+    if kinds.count("contradicts"):
+        parts.append(f"{kinds.count('contradicts')} against the expectation")
+    if kinds.count("open"):
+        parts.append(f"{kinds.count('open')} open")
+    return f"{judged}{'s' if claims > 1 else ''}: {', '.join(parts)}."

@@ -1,0 +1,214 @@
+"""A card for each claim: what was asked, what came out, and every sample behind it."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+
+from pytest_vmvc.ledger import RunLog
+from pytest_vmvc.model import Fact, Metric, Observation, Result
+from pytest_vmvc.report.figures import Figure, figures
+from pytest_vmvc.report.wording import (
+    VERDICT_CLASS,
+    agreement,
+    count,
+    estimate_words,
+    question_words,
+    requirement,
+    scalar,
+    shortened,
+)
+
+FACTS_SHOWN: Final = 40
+"""Rows of a table of observed facts; the rest is in the raw data."""
+
+
+class ReadingView(msgspec.Struct, frozen=True, kw_only=True):
+    """One reading on one pair."""
+
+    name: str
+    anchor: str
+    question: str
+    verdict: str
+    css: str
+    finding: str
+    reason: str
+    agreement: str
+    agreement_css: str
+    expected: str
+    why: str
+    numbers: tuple[tuple[str, str], ...]
+    """Label and figure: effect, interval, n, confidence, method."""
+    scope: str
+
+
+class FactRow(msgspec.Struct, frozen=True, kw_only=True):
+    """An observed value, how often it was seen, short where it is a long identifier."""
+
+    metric: str
+    subject: str
+    short: str
+    full: str
+    times: int
+
+
+class PairView(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything about one claim on one pair."""
+
+    name: str
+    readings: tuple[ReadingView, ...]
+    figures: tuple[Figure, ...]
+    facts: tuple[FactRow, ...]
+    missing: tuple[tuple[str, str], ...]
+    retries: str
+    errors: tuple[str, ...]
+    scope: str
+
+
+class Card(msgspec.Struct, frozen=True, kw_only=True):
+    """One claim."""
+
+    id: str
+    anchor: str
+    title: str
+    section: str
+    quote: str
+    method: str
+    reproduce: str
+    pairs: tuple[PairView, ...]
+
+
+def cards(log: RunLog) -> tuple[Card, ...]:
+    """The cards in the order of the results."""
+    groups: dict[str, list[Result]] = {}
+    for result in log.results:
+        groups.setdefault(result.claim, []).append(result)
+    return tuple(_card(log, results, number) for number, results in enumerate(groups.values(), 1))
+
+
+def title_of(claim: str) -> str:
+    """``table.boot-time`` as a title: Boot time."""
+    words = claim.rpartition(".")[2].replace("-", " ").strip() or claim
+    words = re.sub(r"\b(vm|os|cpu)(s?)\b", lambda found: found[1].upper() + found[2], words)
+    return words[:1].upper() + words[1:]
+
+
+def reading_anchor(number: int, reading: str, pair: str) -> str:
+    """Fragment of one reading on one pair; ``number`` is the card's."""
+    safe = re.sub(r"[^A-Za-z0-9]+", "-", f"{pair}-{reading}")
+    return f"claim-{number}-{safe}"
+
+
+def _card(log: RunLog, results: Sequence[Result], number: int) -> Card:
+    first = results[0]
+    pairs = dict.fromkeys(result.pair for result in results)
+    return Card(
+        id=first.claim,
+        anchor=f"claim-{number}",
+        title=title_of(first.claim),
+        section=first.claim.partition(".")[0] if "." in first.claim else "",
+        quote=first.quote,
+        method=first.method,
+        reproduce=_command(first.nodeid),
+        pairs=tuple(
+            _pair(log, [r for r in results if r.pair == pair], pair, number) for pair in pairs
+        ),
+    )
+
+
+def _command(nodeid: str) -> str:
+    """The command that runs this claim again."""
+    test = nodeid.rpartition("::")[2].partition("[")[0]
+    return (
+        f'pytest --vmvc -k "{test}"'
+        if re.fullmatch(r"\w+", test)
+        else (f"pytest --vmvc {shlex.quote(nodeid)}")
+    )
+
+
+def _pair(log: RunLog, results: Sequence[Result], pair: str, number: int) -> PairView:
+    experiments = {result.experiment for result in results}
+    metrics = {s.metric.name: s.metric for s in log.series if s.experiment in experiments}
+    seen = [o for o in log.observations if o.experiment in experiments and o.pair in (pair, "")]
+    lost = [m for m in log.missing if m.experiment in experiments and m.pair == pair]
+    retried = [r for r in log.retries if r.experiment in experiments and r.pair == pair]
+    scopes = {result.judgement.scope for result in results}
+    shared = scopes.pop() if len(scopes) == 1 else ""
+    return PairView(
+        name=pair,
+        readings=tuple(_reading(r, metrics, number, scope=not shared) for r in results),
+        figures=figures(results, seen, metrics),
+        facts=_facts(results, seen, metrics),
+        missing=tuple(dict.fromkeys((m.subject, m.reason) for m in lost)),
+        retries=f"{count(len(retried), 'start')} retried after an infrastructure error"
+        if retried
+        else "",
+        errors=tuple(f"{r.subject}, block {r.block}: {r.error}" for r in retried),
+        scope=shared,
+    )
+
+
+def _reading(
+    result: Result, metrics: dict[str, Metric], number: int, *, scope: bool
+) -> ReadingView:
+    reading, judgement = result.reading, result.judgement
+    metric = metrics.get(reading.question.metric)
+    css, words = agreement(result)
+    numbers: list[tuple[str, str]] = []
+    if (estimate := judgement.estimate) is not None:
+        effect, interval = estimate_words(estimate, reading.question)
+        censored = f" ({estimate.censored} censored)" if estimate.censored else ""
+        single = estimate.n == 1 and estimate.low == estimate.high
+        spread = (f"{estimate.confidence * 100:g} % interval", interval)
+        numbers = [
+            ("value" if single else "effect", effect),
+            *([] if single else [spread]),
+            ("n", f"{estimate.n}{censored}"),
+            ("estimate by", estimate.method),
+        ]
+    numbers.append(("set beforehand", requirement(reading.question)))
+    return ReadingView(
+        name=reading.name,
+        anchor=reading_anchor(number, reading.name, result.pair),
+        question=question_words(reading.question, metric.unit if metric else ""),
+        verdict=judgement.verdict.value,
+        css=VERDICT_CLASS[judgement.verdict],
+        finding=judgement.finding,
+        reason=judgement.reason,
+        agreement=words,
+        agreement_css=css,
+        expected=reading.expect,
+        why=reading.why,
+        numbers=tuple(numbers),
+        scope=judgement.scope if scope else "",
+    )
+
+
+def _facts(
+    results: Sequence[Result], seen: Sequence[Observation], metrics: dict[str, Metric]
+) -> tuple[FactRow, ...]:
+    wanted: dict[tuple[str, str], None] = {}
+    for result in results:
+        question = result.reading.question
+        if isinstance(question, Fact):
+            subjects = [question.subject, *([question.other] if question.other else [])]
+            wanted |= dict.fromkeys((question.metric, subject) for subject in subjects)
+    rows: list[FactRow] = []
+    for name, subject in wanted:
+        unit = metrics[name].unit if name in metrics else ""
+        values = [scalar(o.value, unit) for o in seen if (o.metric, o.subject) == (name, subject)]
+        rows.extend(
+            FactRow(
+                metric=name,
+                subject=subject,
+                short=shortened(value),
+                full=value,
+                times=values.count(value),
+            )
+            for value in dict.fromkeys(values)
+        )
+    return tuple(rows[:FACTS_SHOWN])

@@ -1,0 +1,238 @@
+"""The figures of a card: which charts its readings need, each with its numbers as a table."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from operator import itemgetter
+
+import msgspec
+
+from pytest_vmvc.model import Bound, Estimate, Fact, Metric, Observation, Ratio, Result
+from pytest_vmvc.report import charts, palette, svg
+from pytest_vmvc.report.layers import Row, Sample
+from pytest_vmvc.report.wording import estimate_words
+from pytest_vmvc.units import quantity
+
+
+class Table(msgspec.Struct, frozen=True, kw_only=True):
+    """Numbers behind a chart; the first cell of a row is its header."""
+
+    head: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    swatches: tuple[int, ...] = ()
+    """Colour number of each row, where rows are what the chart's colours stand for."""
+
+
+class Figure(msgspec.Struct, frozen=True, kw_only=True):
+    """A chart with its caption and its numbers."""
+
+    title: str
+    note: str
+    svg: str
+    table: Table
+    open: bool = False
+    """The table is part of the figure (a legend) and not folded away."""
+
+
+def figures(
+    results: Sequence[Result], seen: Sequence[Observation], metrics: Mapping[str, Metric]
+) -> tuple[Figure, ...]:
+    """Every figure that the readings of one claim on one pair need, without repeats."""
+    made: list[Figure] = []
+    sampled = [r for r in results if not isinstance(r.reading.question, Fact)]
+    for name in dict.fromkeys(result.reading.question.metric for result in sampled):
+        of_metric = [r for r in sampled if r.reading.question.metric == name]
+        unit = metrics[name].unit if name in metrics else ""
+        own = [o for o in seen if o.metric == name]
+        made += _strip(of_metric, own, name, unit)
+        for result in of_metric:
+            made += _ratio(result, own, unit)
+        made += [figure for figure in _phases(of_metric, own) if figure not in made]
+    return tuple(made)
+
+
+def median_phases(seen: Sequence[Observation]) -> dict[str, float]:
+    """Median seconds of each phase, in order; a phase is named after the mark that ends it."""
+    marked = [o.marks for o in seen if o.marks]
+    order = charts.phase_names(
+        {str(n): dict(sorted(marks.items(), key=itemgetter(1))) for n, marks in enumerate(marked)}
+    )
+    spans: dict[str, list[float]] = {name: [] for name in order}
+    for marks in marked:
+        previous = 0.0
+        for name in order:
+            if name in marks:
+                spans[name].append(marks[name] - previous)
+                previous = marks[name]
+    return {name: max(0.0, statistics.median(of_name)) for name, of_name in spans.items()}
+
+
+def _samples(seen: Sequence[Observation], subject: str) -> tuple[Sample, ...]:
+    return tuple(
+        Sample(value=float(o.value), block=o.block, censored=o.censored)
+        for o in seen
+        if o.subject == subject
+        and isinstance(o.value, int | float)
+        and not isinstance(o.value, bool)
+        and math.isfinite(o.value)
+    )
+
+
+def _subjects(results: Sequence[Result]) -> list[str]:
+    """Subjects that the readings name, containers first: the same order in every chart."""
+    named: dict[str, None] = {}
+    for result in results:
+        question = result.reading.question
+        named[question.subject] = None
+        if isinstance(question, Ratio):
+            named[question.over] = None
+    known = list(palette.SUBJECTS)
+    return sorted(named, key=lambda s: known.index(s) if s in known else len(known))
+
+
+def _strip(
+    results: Sequence[Result], own: Sequence[Observation], name: str, unit: str
+) -> list[Figure]:
+    bounds: dict[float, None] = {}
+    estimates: dict[str, Estimate] = {}
+    for result in results:
+        question, estimate = result.reading.question, result.judgement.estimate
+        if isinstance(question, Bound):
+            bounds[question.threshold] = None
+            if estimate is not None:
+                estimates[question.subject] = estimate
+    rows = [
+        Row(subject=subject, samples=samples, estimate=estimates.get(subject))
+        for subject in _subjects(results)
+        if (samples := _samples(own, subject))
+    ]
+    if not rows:
+        return []
+    said = [
+        f"{row.subject}: {_many(len(row.samples))}, median {quantity(row.median, unit)}"
+        for row in rows
+    ]
+    if bounds:
+        said.append("bound " + ", ".join(quantity(bound, unit, exact=True) for bound in bounds))
+    signs = ["Each mark is one sample", *(["thick bar: interval"] if estimates else [])]
+    note = "; ".join([*signs, *(["dashed line: the bound"] if bounds else [])]) + "."
+    if len(rows) > 1 and any(len(row.samples) > 1 for row in rows):
+        note = f"{note} Thin lines join the two sides of a block."
+    title = f"All samples of {name}"
+    drawing = svg.draw(
+        charts.strip(rows, unit=unit, bounds=list(bounds)), label=f"{title}. {'; '.join(said)}."
+    )
+    return [
+        Figure(
+            title=title, note=_censored(note, rows), svg=drawing, table=_sample_table(rows, unit)
+        )
+    ]
+
+
+def _sample_table(rows: Sequence[Row], unit: str) -> Table:
+    blocks = sorted({sample.block for row in rows for sample in row.samples})
+    cells: list[tuple[str, ...]] = []
+    for block in blocks:
+        line = [str(block + 1)]
+        for row in rows:
+            of_block = [_value(sample, unit) for sample in row.samples if sample.block == block]
+            line.append(", ".join(of_block) or "—")
+        cells.append(tuple(line))
+    return Table(head=("block", *(row.subject for row in rows)), rows=tuple(cells))
+
+
+def _value(sample: Sample, unit: str) -> str:
+    return f"{'≥ ' if sample.censored else ''}{quantity(sample.value, unit)}"
+
+
+def _ratio(result: Result, own: Sequence[Observation], unit: str) -> list[Figure]:
+    question = result.reading.question
+    if not isinstance(question, Ratio):
+        return []
+    above = {sample.block: sample for sample in reversed(_samples(own, question.subject))}
+    below = {sample.block: sample for sample in reversed(_samples(own, question.over))}
+    both = [block for block in sorted(above) if block in below]
+    both = [block for block in both if above[block].value > 0 and below[block].value > 0]
+    if not both:
+        return []
+    points = tuple(
+        Sample(
+            value=above[block].value / below[block].value,
+            block=block,
+            censored=above[block].censored or below[block].censored,
+        )
+        for block in both
+    )
+    words = f"{question.subject} ÷ {question.over}"
+    row = Row(subject=words, samples=points, estimate=result.judgement.estimate)
+    said = f"{_many(len(points))}, median {quantity(row.median, '×')}"
+    if row.estimate is not None:
+        said = f"{said}, interval {estimate_words(row.estimate, question)[1]}"
+    title = f"Ratio of each pair: {words}"
+    drawing = svg.draw(
+        charts.ratios(row, threshold=question.threshold, words="pairs"), label=f"{title}. {said}."
+    )
+    cells = tuple(
+        (
+            str(point.block + 1),
+            _value(above[point.block], unit),
+            _value(below[point.block], unit),
+            quantity(point.value, "×"),
+        )
+        for point in points
+    )
+    note = "Shaded: 0.8 to 1.25, practically equal; solid line: 1; dashed line: the bound."
+    return [
+        Figure(
+            title=title,
+            note=_censored(note, [row]),
+            svg=drawing,
+            table=Table(head=("block", question.subject, question.over, "ratio"), rows=cells),
+        )
+    ]
+
+
+def _phases(results: Sequence[Result], own: Sequence[Observation]) -> list[Figure]:
+    parts: dict[str, dict[str, float]] = {}
+    for subject in _subjects(results):
+        times = median_phases([o for o in own if o.subject == subject and not o.censored])
+        if times and sum(times.values()) > 0:
+            parts[subject] = times
+    if not parts:
+        return []
+    names = charts.phase_names(parts)
+    cells = tuple(
+        (name, *(quantity(t[name], "s") if name in t else "—" for t in parts.values()))
+        for name in names
+    )
+    said = "; ".join(
+        f"{subject}: " + ", ".join(f"{name} {quantity(t, 's')}" for name, t in times.items())
+        for subject, times in parts.items()
+    )
+    title = "Where the time goes"
+    return [
+        Figure(
+            title=title,
+            note="Each bar is the whole of a subject’s own start, to its last mark; median of each "
+            "phase, named after the mark that ends it.",
+            svg=svg.draw(charts.phases(parts), label=f"{title}. {said}."),
+            table=Table(
+                head=("phase, until", *parts),
+                rows=cells,
+                swatches=tuple(index % len(palette.PHASES) for index in range(len(names))),
+            ),
+            open=True,
+        )
+    ]
+
+
+def _many(n: int) -> str:
+    return f"{n} sample{'' if n == 1 else 's'}"
+
+
+def _censored(note: str, rows: Sequence[Row]) -> str:
+    if any(sample.censored for row in rows for sample in row.samples):
+        return f"{note} Open triangle: cut off at the deadline, the true value lies beyond."
+    return note

@@ -1,0 +1,190 @@
+"""Provenance: the run, the host, what each subject was, and how each quantity is defined."""
+
+from __future__ import annotations
+
+import msgspec
+
+from pytest_vmvc.ledger import RunLog
+from pytest_vmvc.model import EMULATED, Facts, Run
+from pytest_vmvc.report.wording import TIER_WORDS, scalar
+from pytest_vmvc.units import quantity
+
+
+class SubjectTable(msgspec.Struct, frozen=True, kw_only=True):
+    """Facts of every subject of a pair, a column each."""
+
+    pair: str
+    subjects: tuple[str, ...]
+    rows: tuple[tuple[str, tuple[str, ...]], ...]
+
+
+class MetricView(msgspec.Struct, frozen=True, kw_only=True):
+    """A quantity and its definition."""
+
+    experiment: str
+    name: str
+    unit: str
+    definition: str
+    emulation: str
+
+
+class Provenance(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that a reader needs to compare this run with another."""
+
+    summary: tuple[tuple[str, str], ...]
+    """Short list for the head of the page."""
+    run: tuple[tuple[str, str], ...]
+    host: tuple[tuple[str, str], ...]
+    subjects: tuple[SubjectTable, ...]
+    metrics: tuple[MetricView, ...]
+    emulated: bool
+    incomplete: str
+    """Why the run is not complete; empty if it is."""
+
+
+def provenance(log: RunLog) -> Provenance:
+    """Arrange what the results file says about its own making."""
+    return Provenance(
+        summary=_summary(log),
+        run=_run(log),
+        host=() if log.run is None else _host(log.run),
+        subjects=_subjects(log),
+        metrics=_metrics(log),
+        emulated=_emulated(log),
+        incomplete=_incomplete(log),
+    )
+
+
+def _emulated(log: RunLog) -> bool:
+    facts = [series.facts for series in log.series if series.facts is not None]
+    tiers = {own.accelerator for own in facts if own.kind == "vm"}
+    if log.run is not None and not tiers:
+        tiers = {log.run.host.tier}
+    return bool(tiers & EMULATED)
+
+
+def _incomplete(log: RunLog) -> str:
+    if log.end is None:
+        return "The run ended before it could say so: what follows is what it had written by then."
+    if log.end.interrupted:
+        return "The run was interrupted: what follows is what it had measured by then."
+    return ""
+
+
+def _summary(log: RunLog) -> tuple[tuple[str, str], ...]:
+    if log.run is None:
+        return ()
+    run = log.run
+    engines = {s.facts.version: None for s in log.series if s.facts is not None}
+    return (
+        ("Host", f"{run.host.name}, {run.host.os}"),
+        ("Virtualisation", f"{run.host.tier}: {TIER_WORDS[run.host.tier]}"),
+        ("Measured", ", ".join(engines) or "nothing"),
+        ("Date", moment(run.started)),
+        ("Run", f"{run.run_id}, profile {run.profile}, seed {run.seed}"),
+        ("Readings hash", run.readings_hash),
+    )
+
+
+def _run(log: RunLog) -> tuple[tuple[str, str], ...]:
+    if log.run is None:
+        return ()
+    run = log.run
+    rows = [
+        ("run id", run.run_id),
+        ("started", moment(run.started)),
+        ("command", " ".join(run.command)),
+        ("profile", run.profile),
+        ("seed", str(run.seed)),
+        ("pytest-vmvc", run.version),
+        ("readings hash", run.readings_hash),
+    ]
+    if log.end is not None:
+        rows += [
+            ("ended", moment(log.end.ended)),
+            ("duration", quantity(log.end.duration_s, "s")),
+            ("exit status", str(log.end.exit_status)),
+        ]
+    return tuple(rows)
+
+
+def _host(run: Run) -> tuple[tuple[str, str], ...]:
+    host = run.host
+    return (
+        ("name", host.name),
+        ("operating system", host.os),
+        ("kernel", host.kernel),
+        ("boot id", host.boot_id),
+        ("architecture", host.architecture),
+        ("processor", f"{host.cpu_model}, {host.cpus} CPUs"),
+        ("memory", quantity(host.memory_bytes, "bytes")),
+        ("tier", f"{host.tier}: {TIER_WORDS[host.tier]}"),
+        ("clock source", host.clock_source),
+        ("control groups", host.cgroup),
+        *sorted(host.versions.items()),
+    )
+
+
+def _subjects(log: RunLog) -> tuple[SubjectTable, ...]:
+    pairs: dict[str, dict[str, list[Facts]]] = {}
+    for series in log.series:
+        if series.facts is None:
+            continue
+        known = pairs.setdefault(series.pair, {}).setdefault(series.subject, [])
+        if series.facts not in known:
+            known.append(series.facts)
+    return tuple(_subject_table(pair, subjects) for pair, subjects in pairs.items())
+
+
+def _subject_table(pair: str, subjects: dict[str, list[Facts]]) -> SubjectTable:
+    columns = {
+        subject if index == 1 else f"{subject} ({index})": _fact_rows(facts)
+        for subject, own in subjects.items()
+        for index, facts in enumerate(own, 1)
+    }
+    names = list(dict.fromkeys(name for rows in columns.values() for name in rows))
+    return SubjectTable(
+        pair=pair,
+        subjects=tuple(columns),
+        rows=tuple(
+            (name, tuple(rows.get(name, "—") for rows in columns.values())) for name in names
+        ),
+    )
+
+
+def _fact_rows(facts: Facts) -> dict[str, str]:
+    memory = facts.memory_bytes
+    return {
+        "provider": facts.provider,
+        "version": facts.version,
+        "accelerator": f"{facts.accelerator}: {TIER_WORDS[facts.accelerator]}",
+        "artefact": facts.artefact,
+        "userland": facts.userland,
+        "CPUs granted": "no limit" if facts.vcpus is None else f"{facts.vcpus:g}",
+        "memory granted": "no limit" if memory is None else quantity(memory, "bytes"),
+        "first answer by": facts.readiness,
+        "usage is": facts.usage_definition,
+        **{name: scalar(value) for name, value in facts.extra.items()},
+    }
+
+
+def _metrics(log: RunLog) -> tuple[MetricView, ...]:
+    seen = {(series.experiment, series.metric): None for series in log.series}
+    return tuple(
+        MetricView(
+            experiment=experiment,
+            name=metric.name,
+            unit=metric.unit,
+            definition=metric.definition,
+            emulation="emulation makes it bigger" if metric.emulation == "inflates" else "",
+        )
+        for experiment, metric in seen
+    )
+
+
+def moment(iso: str) -> str:
+    """``2025-01-02T03:04:05Z`` as ``2025-01-02 03:04 UTC``; anything else as it is."""
+    date, _, time = iso.partition("T")
+    if len(date) != 10 or len(time) < 5:
+        return iso
+    return f"{date} {time[:5]} UTC" if iso.endswith(("Z", "+00:00")) else f"{date} {time}"

@@ -1,0 +1,135 @@
+"""Words and numbers for people: verdicts, questions, quantities; and text that cannot deceive."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from typing import Any, Final
+
+from pytest_vmvc.model import Bound, Estimate, Question, Ratio, Result, Scalar, Tier, Verdict
+from pytest_vmvc.units import NBSP, quantity
+
+TEXT_LIMIT: Final = 4000
+"""Characters of one text that are shown; the rest is in the raw data."""
+
+VERDICT_CLASS: Final[dict[Verdict, str]] = {
+    Verdict.SUPPORTED: "supported",
+    Verdict.REFUTED: "refuted",
+    Verdict.INCONCLUSIVE: "inconclusive",
+    Verdict.NOT_TESTABLE: "not-testable",
+}
+VERDICT_MEANING: Final[dict[Verdict, str]] = {
+    Verdict.SUPPORTED: "The whole interval, or every fact, is on the claim’s side.",
+    Verdict.REFUTED: "The whole interval is on the other side, or one fact contradicts it.",
+    Verdict.INCONCLUSIVE: "The evidence does not decide; the reason is given.",
+    Verdict.NOT_TESTABLE: "This host lacks what the test needs; the remedy is given.",
+}
+TIER_WORDS: Final[dict[Tier, str]] = {
+    "kvm-hw": "hardware virtualisation (KVM)",
+    "kvm-nested": "nested virtualisation (KVM inside a machine)",
+    "kvm-unusable": "emulated CPU (a KVM device is there, but guests do not run on it)",
+    "tcg": "emulated CPU (no hardware virtualisation)",
+    "other": "not told by the provider",
+    "none": "not a machine",
+}
+_RELATION: Final = {"same": "is the same as", "differs": "differs from", "is": "is"}
+_OPERATOR: Final = {"<": "<", "<=": "≤", ">": ">", ">=": "≥"}
+
+
+def visible(text: str) -> str:
+    """The text with every control, direction and lone-surrogate character made visible."""
+    if not text.isascii() or not text.isprintable():
+        text = "".join(_shown(char) for char in text)
+    if len(text) > TEXT_LIMIT:
+        text = f"{text[:TEXT_LIMIT]} … ({len(text) - TEXT_LIMIT} more characters)"
+    return text
+
+
+def visible_all(value: Any) -> Any:  # noqa: ANN401 - walks plain data of any shape
+    """Plain data with `visible` applied to every text in it, keys too."""
+    if isinstance(value, str):
+        return visible(value)
+    if isinstance(value, dict):
+        return {visible_all(key): visible_all(child) for key, child in value.items()}
+    if isinstance(value, list | tuple):
+        return [visible_all(child) for child in value]
+    return value
+
+
+def _shown(char: str) -> str:
+    if char in "\n\t" or unicodedata.category(char) not in ("Cc", "Cf", "Cs", "Cn", "Zl", "Zp"):
+        return char
+    return f"⟨U+{ord(char):04X}⟩"
+
+
+def scalar(value: Scalar, unit: str = "") -> str:
+    """An observed value; numbers with their unit."""
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int) and unit in ("", "count"):
+        return str(value)
+    return value if isinstance(value, str) else quantity(value, unit)
+
+
+def shortened(text: str) -> str:
+    """The start of a long identifier; short or spoken text as it is."""
+    return f"{text[:8]}…" if re.fullmatch(r"(sha256:)?[0-9A-Fa-f-]{20,}", text) else text
+
+
+def count(n: int, noun: str) -> str:
+    """``1 retry``, ``2 retries``."""
+    if n == 1:
+        return f"1{NBSP}{noun}"
+    plural = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
+    return f"{n}{NBSP}{plural}"
+
+
+def question_words(question: Question, unit: str) -> str:
+    """What exactly was asked, in one line."""
+    if isinstance(question, Bound):
+        bound = quantity(question.threshold, question.unit, exact=True)
+        op = _OPERATOR[question.op]
+        what = "" if question.min_n == 1 else "median "
+        return f"{what}{question.metric} of {question.subject} {op} {bound}"
+    if isinstance(question, Ratio):
+        bound = quantity(question.threshold, "×", exact=True)
+        return f"{question.metric}: {question.subject} ÷ {question.over} {question.op} {bound}"
+    if question.relation == "distinct":
+        return f"{question.metric} of every {question.subject} is its own"
+    end = question.other or scalar(question.value, unit)
+    return f"{question.metric} of {question.subject} {_RELATION[question.relation]} {end}"
+
+
+def requirement(question: Question) -> str:
+    """What was fixed before any data: least n and confidence."""
+    n = f"at least {question.min_n} {'observations' if question.min_n > 1 else 'observation'}"
+    if isinstance(question, Bound | Ratio) and question.min_n > 1:
+        return f"{n}, {question.confidence * 100:g}{NBSP}% confidence"
+    return n
+
+
+def estimate_words(estimate: Estimate, question: Question) -> tuple[str, str]:
+    """The effect and its interval."""
+    unit = "×" if isinstance(question, Ratio) else estimate.unit
+    low = None if estimate.low is None else quantity(estimate.low, unit)
+    high = None if estimate.high is None else quantity(estimate.high, unit)
+    effect = "beyond the deadline" if estimate.effect is None else quantity(estimate.effect, unit)
+    if low is None or high is None:
+        return effect, f"{low} or more" if low else f"{high} or less" if high else "none"
+    return effect, f"{low} to {high}"
+
+
+def agreement(result: Result) -> tuple[str, str]:
+    """How the verdict compares with what was expected: a class and its words."""
+    verdict, expected = result.judgement.verdict, result.reading.expect
+    if verdict == Verdict.NOT_TESTABLE:
+        return "open", "not tested"
+    if verdict == expected:
+        return "expected", "as expected"
+    if verdict == Verdict.INCONCLUSIVE:
+        return "open", "left open"
+    if expected == "INCONCLUSIVE":
+        return "news", "news"
+    return "contradicts", "contradicts expectation"

@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from sample_run import TITLE, sample_log
+
+from pytest_vmvc.report import write
+
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
+PNG = b"\x89PNG\r\n\x1a\n"
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="no chromium: `vmvc setup` tells how to get it"),
+]
+
+
+def chromium(page: Path, profile: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    assert CHROMIUM is not None
+    switches = [
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-quic",
+        "--no-first-run",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+        "--disable-dev-shm-usage",
+        "--enable-logging=stderr",
+        "--hide-scrollbars",
+    ]
+    return subprocess.run(
+        [CHROMIUM, *switches, f"--user-data-dir={profile}", *options, page.as_uri()],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+
+
+def console(run: subprocess.CompletedProcess[str]) -> list[str]:
+    return [line for line in run.stderr.splitlines() if "CONSOLE" in line]
+
+
+@pytest.fixture
+def page(tmp_path: Path) -> Path:
+    return write(sample_log(), tmp_path / "report.html", title=TITLE)
+
+
+def test_the_page_loads_with_a_clean_console(page: Path, tmp_path: Path) -> None:
+    run = chromium(page, tmp_path / "profile", "--dump-dom")
+    assert console(run) == []
+    assert "Refused to" not in run.stderr
+    assert "violates" not in run.stderr
+    # The script ran: it shows the buttons that need it.
+    assert '<button type="button" id="save-data">' in run.stdout
+    assert 'hidden=""' not in run.stdout
+
+
+def test_a_violation_would_be_seen(page: Path, tmp_path: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    page.write_text(
+        text.replace("<main>", '<main style="color:red"><script>1</script>'), encoding="utf-8"
+    )
+    lines = console(chromium(page, tmp_path / "profile", "--dump-dom"))
+    assert any("Content Security Policy" in line for line in lines)
+
+
+@pytest.mark.parametrize("mode", ["light", "dark"])
+def test_the_page_can_be_pictured(page: Path, tmp_path: Path, mode: str) -> None:
+    picture = tmp_path / "page.png"
+    scheme = ["--blink-settings=preferredColorScheme=0"] if mode == "dark" else []
+    run = chromium(
+        page, tmp_path / "profile", *scheme, "--window-size=1280,2000", f"--screenshot={picture}"
+    )
+    assert console(run) == []
+    assert picture.read_bytes().startswith(PNG)
+    assert picture.stat().st_size > 50_000
