@@ -1,3 +1,6 @@
-"""The project's own tests use pytest's own test bed."""
+"""The project's own tests are deterministic: Hypothesis draws the same examples every time."""
 
-pytest_plugins = ["pytester"]
+from hypothesis import settings
+
+settings.register_profile("deterministic", derandomize=True, deadline=None)
+settings.load_profile("deterministic")

@@ -10,31 +10,31 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pytest_vmvc.claim import (
+    from pytest_vmvc.declaration import (
         at_least as at_least,
     )
-    from pytest_vmvc.claim import (
+    from pytest_vmvc.declaration import (
         at_most as at_most,
     )
-    from pytest_vmvc.claim import (
+    from pytest_vmvc.declaration import (
         below as below,
     )
-    from pytest_vmvc.claim import (
+    from pytest_vmvc.declaration import (
         claim as claim,
     )
-    from pytest_vmvc.claim import (
+    from pytest_vmvc.declaration import (
         differs as differs,
     )
-    from pytest_vmvc.claim import (
+    from pytest_vmvc.declaration import (
         distinct as distinct,
     )
-    from pytest_vmvc.claim import (
+    from pytest_vmvc.declaration import (
         holds as holds,
     )
-    from pytest_vmvc.claim import (
+    from pytest_vmvc.declaration import (
         ratio as ratio,
     )
-    from pytest_vmvc.claim import (
+    from pytest_vmvc.declaration import (
         same as same,
     )
     from pytest_vmvc.model import Evidence as Evidence
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 _HOME = {
     **dict.fromkeys(
         ("at_least", "at_most", "below", "claim", "differs", "distinct", "holds", "ratio", "same"),
-        "pytest_vmvc.claim",
+        "pytest_vmvc.declaration",
     ),
     "Evidence": "pytest_vmvc.model",
     "Verdict": "pytest_vmvc.model",

@@ -101,7 +101,7 @@ def _judge_bound(question: Bound, evidence: Evidence) -> Judgement:
         )
     verdict = stats.decide(estimate, question.op, question.threshold)
     finding = (
-        f"{_label(question.subject, question.metric)}: {_spread(estimate)}; "
+        f"{_label(evidence, question.subject, question.metric)}, {_spread(estimate)}; "
         f"the bound is {WORDS[question.op]} {quantity(question.threshold, unit, exact=True)}."
     )
     grows = question.op in (">", ">=")
@@ -128,7 +128,7 @@ def _judge_ratio(question: Ratio, evidence: Evidence, *, seed: int) -> Judgement
         )
     verdict = stats.decide(estimate, question.op, question.threshold)
     finding = (
-        f"{_label(question.subject, question.metric)} over {question.over}: "
+        f"{_label(evidence, question.subject, question.metric)} over {question.over}'s, "
         f"{_spread(estimate)}; the bound is {WORDS[question.op]} {quantity(question.threshold, 'ratio', exact=True)}."
     )
     low, high = stats.EQUIVALENCE
@@ -145,22 +145,22 @@ def _judge_ratio(question: Ratio, evidence: Evidence, *, seed: int) -> Judgement
 def _judge_fact(question: Fact, evidence: Evidence) -> Judgement:
     rows = evidence.row(question.subject, question.metric)
     values = [row.value for row in rows]
-    label = _label(question.subject, question.metric)
+    label = _label(evidence, question.subject, question.metric)
     match question.relation:
         case "same" | "differs":
             others = {row.value for row in evidence.row(question.other, question.metric)}
             wanted = question.relation == "same"
             bad: list[Scalar] = [value for value in values if (value in others) is not wanted]
-            finding = f"{label} {'equals' if wanted else 'differs from'} {question.other}'s"
+            finding = f"{label} {'equals' if wanted else 'differs from'} the {question.other}'s"
         case "distinct":
             bad = [value for value in values if values.count(value) > 1]
             finding = f"{label} is another one in every instance"
         case "is":
             bad = [value for value in values if value != question.value]
-            finding = f"{label} is {question.value}"
+            finding = f"{label}: {_word(question.value)}"
     n = len(values)
     if bad:
-        finding = f"Not so: “{finding}” fails for {len(bad)} of {n} (saw {str(bad[0])[:60]!r})."
+        finding = f"Not so: “{finding}” fails for {len(bad)} of {n} (saw {_word(bad[0])[:60]})."
         return Judgement(
             verdict=Verdict.REFUTED, finding=finding, reason="one counter-example is enough"
         )
@@ -170,7 +170,7 @@ def _judge_fact(question: Fact, evidence: Evidence) -> Judgement:
         )
     return Judgement(
         verdict=Verdict.SUPPORTED,
-        finding=f"{finding}: held in all {n} tried.",
+        finding=f"{finding}; held in all {n} tried.",
         reason=""
         if n < 3
         else f"a universal is never proved; upper bound on exceptions {3 / n:.2g}",
@@ -250,8 +250,13 @@ def _number(row: Observation) -> float:
     return float(row.value)
 
 
-def _label(subject: str, metric: str) -> str:
-    return f"{subject}'s {metric.replace('_', ' ')}"
+def _label(evidence: Evidence, subject: str, metric: str) -> str:
+    label = _series(evidence, subject, metric).metric.label
+    return f"{subject}: {label or metric.replace('_', ' ')}"
+
+
+def _word(value: Scalar) -> str:
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
 
 
 def _spread(estimate: Estimate) -> str:

@@ -52,7 +52,7 @@ class Lab:
             self._evidence[key] = self._measure(experiment, pair_name)
         found = self._evidence[key]
         if isinstance(found, VmvcError):
-            raise found
+            raise found.with_traceback(None)
         return found
 
     def pair(self, name: str) -> Pair:

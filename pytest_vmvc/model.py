@@ -93,6 +93,8 @@ class Metric(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     unit: str
     definition: str
+    label: str = ""
+    """What a person calls it, as in “the container's start-up time”."""
     emulation: Literal["inflates", "none"] = "none"
     """``inflates``: emulating the CPU makes a machine's figure bigger, never smaller."""
 

@@ -8,7 +8,7 @@ from pytest_vmvc.backends.base import Environment, Provider
 from pytest_vmvc.errors import EnvironmentDied, LaunchTimedOut
 from pytest_vmvc.experiments.base import Recorder, Settings
 from pytest_vmvc.measure import Plan, Sample, interleave
-from pytest_vmvc.model import Facts, Metric
+from pytest_vmvc.model import Metric
 from pytest_vmvc.subjects import Pair
 
 
@@ -23,12 +23,14 @@ class ColdStart:
     metrics = (
         Metric(
             name="start_s",
+            label="time to the first answer",
             unit="s",
             definition="from just before the request to the host receiving the payload's nonce",
             emulation="inflates",
         ),
         Metric(
             name="ready_s",
+            label="time to the first command",
             unit="s",
             definition="from just before the request to the first command answered inside",
             emulation="inflates",
@@ -39,15 +41,13 @@ class ColdStart:
         """Record ``start_s`` and ``ready_s`` of every subject, with the marks on the way."""
         for subject, gap in pair.missing.items():
             record.missing(subject, str(gap))
-        known: dict[str, Facts] = {}
         for done, (subject, provider) in enumerate(pair.subjects.items()):
             record.progress(done, len(pair.subjects), "warm-up")
             provider.prepare()
             if not pair.warmed(subject):
-                with provider.launch(deadline_s=settings.deadline_s) as environment:
-                    known[subject] = environment.facts
+                _start(provider, settings.deadline_s)
         takers = {
-            subject: partial(_start, provider, subject, known, settings.deadline_s)
+            subject: partial(_start, provider, settings.deadline_s)
             for subject, provider in pair.subjects.items()
         }
         for taken in interleave(
@@ -62,7 +62,7 @@ class ColdStart:
                     taken.subject,
                     metric,
                     sample.marks.get(mark, sample.value),
-                    facts=known.get(taken.subject),
+                    facts=pair.subjects[taken.subject].facts,
                     block=taken.block,
                     position=taken.position,
                     marks=sample.marks,
@@ -71,11 +71,10 @@ class ColdStart:
                 )
 
 
-def _start(provider: Provider, subject: str, known: dict[str, Facts], deadline_s: float) -> Sample:
+def _start(provider: Provider, deadline_s: float) -> Sample:
     try:
         with provider.launch(deadline_s=deadline_s) as environment:
             ready_s = _first_command(environment)
-            known.setdefault(subject, environment.facts)
             return Sample(value=ready_s, marks=dict(environment.marks), instance=environment.name)
     except LaunchTimedOut:
         return Sample(value=deadline_s, censored=True)

@@ -26,16 +26,30 @@ class KernelFacts:
 
     name = "kernel_facts"
     metrics = (
-        Metric(name="kernel_release", unit="", definition="/proc/sys/kernel/osrelease"),
-        Metric(name="boot_id", unit="", definition="/proc/sys/kernel/random/boot_id"),
-        Metric(name="boot_time", unit="s", definition="btime of /proc/stat, seconds since 1970"),
+        Metric(
+            name="kernel_release",
+            label="kernel release",
+            unit="",
+            definition="/proc/sys/kernel/osrelease",
+        ),
+        Metric(
+            name="boot_id", label="boot id", unit="", definition="/proc/sys/kernel/random/boot_id"
+        ),
+        Metric(
+            name="boot_time",
+            label="boot time",
+            unit="s",
+            definition="btime of /proc/stat, seconds since 1970",
+        ),
         Metric(
             name="visible_on_host",
+            label="its process is in the host's process table",
             unit="",
             definition="a process started inside is in the host's process table",
         ),
         Metric(
             name="pid_differs",
+            label="its process has another pid on the host",
             unit="",
             definition="that process has another pid on the host than inside",
         ),

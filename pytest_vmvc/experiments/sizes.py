@@ -13,10 +13,21 @@ class Sizes:
 
     name = "sizes"
     metrics = (
-        Metric(name="fetch_bytes", unit="bytes", definition="compressed, as it is downloaded"),
-        Metric(name="kept_bytes", unit="bytes", definition="on disk, once it is unpacked"),
+        Metric(
+            name="fetch_bytes",
+            label="size to fetch",
+            unit="bytes",
+            definition="compressed, as it is downloaded",
+        ),
+        Metric(
+            name="kept_bytes",
+            label="size on disk",
+            unit="bytes",
+            definition="on disk, once it is unpacked",
+        ),
         Metric(
             name="virtual_bytes",
+            label="size seen inside",
             unit="bytes",
             definition="the size that the inside sees: a disk's virtual size",
         ),

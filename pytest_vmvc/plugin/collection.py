@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import pytest
 
-from pytest_vmvc.claim import ATTRIBUTE
+from pytest_vmvc.declaration import ATTRIBUTE
 from pytest_vmvc.errors import UsageError
 from pytest_vmvc.model import Claim, Fact, Reading
 from pytest_vmvc.plugin import options

@@ -73,8 +73,14 @@ def record_start_up(request: pytest.FixtureRequest) -> Callable[[Evidence, str],
 def _measure(name: str, lab: Lab, pair: str) -> Evidence:
     from importlib import import_module
 
+    from pytest_vmvc.errors import VmvcError
+
     module, _, kind = EXPERIMENTS[name].partition(":")
-    return lab.evidence(getattr(import_module(module), kind)(), pair)
+    try:
+        return lab.evidence(getattr(import_module(module), kind)(), pair)
+    except VmvcError as error:
+        # In a fixture this is a pytest error, not a failure: the harness broke, no verdict was given.
+        pytest.fail(f"{name} on {pair}: {type(error).__name__}: {error}", pytrace=False)
 
 
 def _session(request: pytest.FixtureRequest) -> Any:  # noqa: ANN401 - Session is imported lazily

@@ -133,7 +133,7 @@ def _number(option: str, value: Any, kind: Callable[[Any], _N], least: float) ->
         number = kind(value)
     except ValueError:
         raise pytest.UsageError(f"{option}={value}: not a number") from None
-    if not least <= number < 1e9:
+    if not least <= number < 2**53:
         raise pytest.UsageError(f"{option}={value}: must be at least {least}")
     return number
 

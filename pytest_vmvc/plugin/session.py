@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
-from pytest_vmvc.errors import LedgerError, Unavailable, UsageError, VmvcError
+from pytest_vmvc.errors import UsageError, VmvcError
 from pytest_vmvc.experiments.base import Settings
 from pytest_vmvc.judge import readings_hash
 from pytest_vmvc.lab import Lab
@@ -43,6 +43,7 @@ class Session:
         self.is_worker = hasattr(config, "workerinput")
         self.scope = RunScope()
         self.results: list[Result] = []
+        self.problems: list[str] = []
         self._readings_hash = ""
         self.report_path: Path | None = None
         self._pending: list[Record] = []
@@ -55,6 +56,9 @@ class Session:
         if self.options.seed is None:
             config.option.vmvc_seed = str(secrets.randbelow(2**32))
             self.options = self.options._replace(seed=int(config.option.vmvc_seed))
+        # xdist's default schedule would spread an experiment's tests, and measure it on each worker.
+        if getattr(config.option, "dist", "no") == "load":
+            config.option.dist = "loadgroup"
         self._choose_article()
 
     @property
@@ -82,7 +86,7 @@ class Session:
             self._sweep_dead_runs()
             self._check_required()
 
-    @pytest.hookimpl(trylast=True)
+    @pytest.hookimpl(tryfirst=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         """Register the readings before any data; keep an experiment's tests on one worker."""
         try:
@@ -90,13 +94,6 @@ class Session:
         except UsageError as error:
             raise pytest.UsageError(str(error)) from error
         collection.group(items, frozenset(EXPERIMENTS))
-
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_xdist_make_scheduler(self, config: pytest.Config, log: Any) -> Any:  # noqa: ANN401 - xdist is optional
-        """Replace xdist's default schedule by one that keeps an experiment on one worker."""
-        from xdist.scheduler import LoadGroupScheduling
-
-        return LoadGroupScheduling(config, log) if config.option.dist == "load" else None
 
     # --- during ----------------------------------------------------------------------------------
 
@@ -247,10 +244,8 @@ class Session:
 
         try:
             self.report_path = report.write(read(ledger), ledger.with_name("report.html"))
-        except (LedgerError, OSError) as error:
-            self.config.issue_config_time_warning(
-                pytest.PytestWarning(f"no report was written: {error}"), stacklevel=1
-            )
+        except Exception as error:  # noqa: BLE001 - whatever breaks the page, the results stand
+            self.problems.append(f"no report was written: {type(error).__name__}: {error}")
 
     def _check_required(self) -> None:
         if not self.options.require:
@@ -267,10 +262,8 @@ class Session:
 
         try:
             sweep()
-        except (Unavailable, VmvcError) as error:
-            self.config.issue_config_time_warning(
-                pytest.PytestWarning(f"earlier runs could not be tidied up: {error}"), stacklevel=1
-            )
+        except VmvcError as error:
+            self.problems.append(f"earlier runs could not be tidied up: {error}")
 
     def _destroy_held(self) -> None:
         if self.scope.held:

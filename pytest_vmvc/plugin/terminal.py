@@ -94,6 +94,8 @@ def header(session: Session) -> list[str]:
 
 def summary(session: Session, reporter: Any) -> None:  # noqa: ANN401 - pytest's own is private
     """A line for each reading, the score in words, and the paths."""
+    for problem in session.problems:
+        reporter.write_line(f"vmvc: {problem}", yellow=True)
     if session.is_worker or not session.results:
         return
     reporter.section("claims")
@@ -116,9 +118,10 @@ def summary(session: Session, reporter: Any) -> None:  # noqa: ANN401 - pytest's
 def _line(reporter: Any, result: Result) -> None:  # noqa: ANN401 - pytest's own is private
     verdict = result.judgement.verdict
     news = result.reading.expect == "INCONCLUSIVE" and result.agrees is not None
-    reporter.write(f"{verdict.value:<13}", **{COLOURS[verdict]: True})
-    reporter.write(f" {result.claim} [{result.pair}, {result.reading.name}]")
-    if news or result.agrees is False:
-        reporter.write(" (news)" if news else " (contradicts the expectation)", bold=True)
-    reporter.write_line("")
+    remark = " (news)" if news else ""
+    remark = " (contradicts the expectation)" if result.agrees is False and not news else remark
+    reporter.write_line(
+        f"{verdict.value:<13} {result.claim} [{result.pair}, {result.reading.name}]{remark}",
+        **{COLOURS[verdict]: True},
+    )
     reporter.write_line(f"{'':13} {result.judgement.finding}")

@@ -1,0 +1,85 @@
+"""A small suite of own claims on a fake pair: what the plugin does with it is tested here."""
+
+import pytest
+import scipy.stats  # noqa: F401 - numpy loads once a process, and pytester forgets what a run loads
+import vl_convert  # noqa: F401 - same
+
+from pytest_vmvc import ledger
+from pytest_vmvc.plugin import session  # noqa: F401 - same
+
+PAIR = """
+import pytest
+from pytest_vmvc.backends.fake import FakeClock, FakeLaunch, FakeProvider
+from pytest_vmvc.errors import Unavailable
+from pytest_vmvc.resources import RunScope
+from pytest_vmvc.subjects import Pair
+
+VM_S = {vm_s}
+LACKING = {lacking}
+
+@pytest.fixture(scope="session")
+def vmvc_load_pair():
+    clock = FakeClock()
+    with RunScope() as scope:
+        def starts(seconds):
+            return [FakeLaunch(marks={{"created": 0.01, "answer": s}}) for s in seconds]
+        subjects = {{
+            "container": FakeProvider(scope, clock=clock, launches=starts([0.3] * 50)),
+            "vm": FakeProvider(scope, clock=clock, kind="vm", launches=starts(VM_S)),
+        }}
+        missing = {{name: Unavailable("not on this host", hint="install it") for name in LACKING}}
+        yield lambda name: Pair(
+            name=name,
+            subjects={{k: v for k, v in subjects.items() if k not in missing}},
+            missing=missing,
+        )
+"""
+
+CLAIMS = """
+from pytest_vmvc import claim, below, at_least, ratio
+
+@claim(
+    "own.start",
+    quote="it starts soon",
+    readings={
+        "container-soon": below("container", "start_s", 60, "s"),
+        "vm-late": at_least("vm", "start_s", 60, "s").expecting("REFUTED", why="it is small"),
+        "vm-slower": ratio("vm", "start_s", over="container", above=1.25),
+    },
+)
+def test_start(reading, cold_start):
+    '''From request to answer.'''
+    reading.judge(cold_start)
+"""
+
+
+class Bed:
+    """A folder with own claims; every run keeps its state in it."""
+
+    def __init__(self, pytester):
+        self.pytester = pytester
+        pytester.makepyfile(test_own=CLAIMS)
+        self.starts()
+
+    def starts(self, vm_s=(4.0,) * 50, lacking=()):
+        """Script the pair: seconds of the machine's starts (the first is a warm-up)."""
+        self.pytester.makeconftest(PAIR.format(vm_s=list(vm_s), lacking=list(lacking)))
+
+    def run(self, *args):
+        """One run on the pair ``minimal``, which is the fake."""
+        return self.pytester.runpytest(
+            "--vmvc", "--vmvc-pair=minimal", "test_own.py", "-p", "no:cacheprovider", *args
+        )
+
+    def log(self):
+        """What the last run wrote."""
+        return ledger.read(self.pytester.path / "vmvc-results" / "latest" / "results.jsonl")
+
+    def verdicts(self):
+        return {r.reading.name: r.judgement.verdict.value for r in self.log().results}
+
+
+@pytest.fixture
+def bed(pytester, monkeypatch):
+    monkeypatch.setenv("VMVC_STATE_DIR", str(pytester.path / "state"))
+    return Bed(pytester)

@@ -1,0 +1,142 @@
+"""A run with and without --vmvc: what is measured, judged, written and said."""
+
+import subprocess
+import sys
+
+import pytest
+
+
+def test_without_the_option_nothing_is_measured(bed):
+    result = bed.pytester.runpytest("test_own.py", "-rs")
+    result.assert_outcomes(skipped=6)
+    result.stdout.fnmatch_lines(["*measures containers and machines: run it with --vmvc"])
+    assert not (bed.pytester.path / "vmvc-results").exists()
+
+
+def test_collecting_asks_nobody(bed):
+    result = bed.run("--collect-only", "-q")
+    result.stdout.fnmatch_lines(
+        [f"test_own.py::test_start[[]minimal-{name}]" for name in ("container-soon", "vm-late")]
+    )
+    assert not (bed.pytester.path / "vmvc-results").exists()
+    assert not (bed.pytester.path / "state").exists()
+
+
+def test_each_reading_is_judged_on_one_measurement(bed):
+    result = bed.run()
+    result.assert_outcomes(passed=3)
+    log = bed.log()
+    assert bed.verdicts() == {
+        "container-soon": "SUPPORTED",
+        "vm-late": "REFUTED",
+        "vm-slower": "SUPPORTED",
+    }
+    starts = [o for o in log.observations if o.metric == "start_s"]
+    assert len(starts) == 12
+    assert sorted({o.block for o in starts}) == [0, 1, 2, 3, 4, 5]
+    assert [o.value for o in starts if o.subject == "vm"] == [pytest.approx(4.0)] * 6
+    assert log.end is not None
+    assert not log.end.interrupted
+    assert log.run.profile == "standard"
+    assert len(log.run.readings_hash) == 64
+
+
+def test_the_end_says_the_score_and_where_the_report_is(bed):
+    result = bed.run()
+    result.stdout.fnmatch_lines(
+        [
+            "SUPPORTED     own.start [[]minimal, container-soon]",
+            "2 supported, 1 refuted, 0 inconclusive, 0 not testable (1 claims)",
+            "results: *results.jsonl",
+            "report:  *report.html",
+        ]
+    )
+    assert (bed.pytester.path / "vmvc-results" / "latest" / "report.html").stat().st_size > 1000
+
+
+@pytest.mark.parametrize(("option", "lines"), [("-q", 0), ("-v", 1)])
+def test_progress_is_lines_without_a_terminal(bed, option, lines):
+    text = bed.run(option).stdout.str()
+    assert text.count("vmvc: cold_start on minimal: block 6 of 6, done in") == lines
+    assert "\r" not in text
+
+
+def test_a_missing_side_is_not_testable_and_the_rest_runs(bed):
+    bed.starts(lacking=["vm"])
+    bed.run("-rs").assert_outcomes(passed=1, skipped=2)
+    assert bed.verdicts() == {
+        "container-soon": "SUPPORTED",
+        "vm-late": "NOT TESTABLE",
+        "vm-slower": "NOT TESTABLE",
+    }
+    reasons = {r.judgement.reason for r in bed.log().results if r.reading.name == "vm-late"}
+    assert reasons == {"vm is not available: not on this host — install it"}
+
+
+def test_a_late_start_is_a_censored_sample(bed):
+    bed.starts(vm_s=[500.0] * 50)
+    bed.run("--vmvc-deadline=300").assert_outcomes(passed=2, failed=1)
+    late = [o for o in bed.log().observations if o.subject == "vm" and o.metric == "start_s"]
+    assert [(o.censored, o.value) for o in late] == [(True, 300.0)] * 6
+    assert bed.verdicts()["vm-late"] == "SUPPORTED"
+
+
+def test_the_seed_repeats_the_plan(bed):
+    def orders(*args):
+        bed.run(*args)
+        log = bed.log()
+        starts = [o for o in log.observations if o.metric == "start_s"]
+        return log.run.seed, [(o.block, o.position, o.subject) for o in starts]
+
+    seed, order = orders()
+    assert orders(f"--vmvc-seed={seed}") == (seed, order)
+
+
+def test_a_claim_that_never_judges_fails(bed):
+    bed.pytester.makepyfile(
+        test_own="""
+        from pytest_vmvc import claim, below
+
+        @claim("own.silent", quote="q", readings={"r": below("vm", "start_s", 1, "s")})
+        def test_silent(reading):
+            pass
+        """
+    )
+    result = bed.run()
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*the claim judged nothing*"])
+
+
+def test_a_claim_without_a_reading_argument_is_a_collection_error(bed):
+    bed.pytester.makepyfile(
+        test_own="""
+        from pytest_vmvc import claim, below
+
+        @claim("own.wrong", quote="q", readings={"r": below("vm", "start_s", 1, "s")})
+        def test_wrong(cold_start):
+            pass
+        """
+    )
+    result = bed.run()
+    result.stdout.fnmatch_lines(["*claim own.wrong at *test_own.py:* has no `reading` argument*"])
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+
+
+def test_two_claims_with_one_id_are_refused(bed):
+    again = "from test_own import *\nfrom pytest_vmvc import claim, below\n"
+    again += '@claim("own.start", quote="other", readings={"r": below("vm", "start_s", 1, "s")})\n'
+    again += "def test_again(reading, cold_start): reading.judge(cold_start)\n"
+    bed.pytester.makepyfile(test_again=again)
+    result = bed.run("test_again.py")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*two claims are called own.start*"])
+
+
+def test_the_plugin_alone_imports_nothing_heavy():
+    heavy = "docker scipy numpy jinja2 hypothesis msgspec vl_convert rich psutil"
+    code = (
+        "import sys, pytest_vmvc.plugin\n"
+        f"found = set({heavy.split()!r}) & set(sys.modules)\n"
+        "assert not found, found"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
