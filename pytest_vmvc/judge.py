@@ -129,7 +129,8 @@ def _judge_ratio(question: Ratio, evidence: Evidence, *, seed: int) -> Judgement
     verdict = stats.decide(estimate, question.op, question.threshold)
     finding = (
         f"{_label(evidence, question.subject, question.metric)} over {question.over}'s, "
-        f"{_spread(estimate)}; the bound is {WORDS[question.op]} {quantity(question.threshold, 'ratio', exact=True)}."
+        f"{_spread(estimate)}; the bound is {WORDS[question.op]} "
+        f"{quantity(question.threshold, 'ratio', exact=True)}."
     )
     low, high = stats.EQUIVALENCE
     if estimate.low is not None and estimate.high is not None:

@@ -76,9 +76,10 @@ def run(
 
 def end_group(child: subprocess.Popen[bytes]) -> None:
     """End a child that leads its own process group: SIGTERM, a grace period, SIGKILL."""
+    # SIGKILL also when the child has obeyed: others of its group need not have done so. They may
+    # be another user's (sudo), or none.
     for number in (signal.SIGTERM, signal.SIGKILL):
-        with suppress(ProcessLookupError):
+        with suppress(ProcessLookupError, PermissionError):
             os.killpg(child.pid, number)
         with suppress(subprocess.TimeoutExpired):
             child.communicate(timeout=KILL_GRACE_S)
-            return

@@ -2,7 +2,9 @@
 
 A run has a folder ``<state>/runs/<run id>/`` with ``owner.json`` (pid, process start time, boot id
 of the host) and ``resources.jsonl`` (fsynced before each creation). Everything made carries the run
-id in its name or label: ``vmvc-<run id>-<n>``.
+id in its name or label: ``vmvc-<run id>-<n>``. A living run also holds an abstract socket of its
+name, which the kernel drops with the process: so everybody on the host can tell that it lives, also
+those who keep their state elsewhere.
 """
 
 from __future__ import annotations
@@ -13,7 +15,9 @@ import os
 import re
 import secrets
 import shutil
+import socket
 import tempfile
+import threading
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -28,6 +32,10 @@ LABEL = "org.pytest-vmvc.run"
 
 NAME = re.compile(r"vmvc-(r[0-9a-f]{10})-(\d+)")
 """Name of anything that a run makes."""
+
+
+BEACON = "pytest-vmvc-run-"
+"""Begin of the abstract socket's name that a living run holds; its run id follows."""
 
 
 class Resource(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,11 +82,16 @@ class RunScope:
         self.folder = state_dir() / "runs" / self.run_id
         self._counter = itertools.count(1)
         self._workdir: Path | None = None
+        self._making = threading.Lock()
+        self._beacon: socket.socket | None = None
         self._held: dict[tuple[str, str], Resource] = {}
 
     def __enter__(self) -> RunScope:
         self.folder.mkdir(parents=True, mode=0o700)
         (self.folder / "owner.json").write_bytes(msgspec.json.encode(self.owner))
+        self._beacon = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        with suppress(OSError):  # the folder says it as well
+            self._beacon.bind(f"\0{BEACON}{self.run_id}")
         atexit.register(self.close)
         return self
 
@@ -95,6 +108,9 @@ class RunScope:
             self._workdir = None
         if not self._held:
             shutil.rmtree(self.folder, ignore_errors=True)
+        if self._beacon is not None:
+            self._beacon.close()
+            self._beacon = None
 
     @property
     def labels(self) -> Mapping[str, str]:
@@ -108,11 +124,10 @@ class RunScope:
     @property
     def workdir(self) -> Path:
         """A 0700 folder with a short path (unix sockets have 107 bytes), removed at the end."""
-        if self._workdir is None:
-            self.hold("folder", f"vmvc-{self.run_id}-")
-            self._workdir = Path(tempfile.mkdtemp(prefix=f"vmvc-{self.run_id}-"))
-            self._held.pop(("folder", f"vmvc-{self.run_id}-"))
-        return self._workdir
+        with self._making:
+            if self._workdir is None:
+                self._workdir = Path(tempfile.mkdtemp(prefix=f"vmvc-{self.run_id}-"))
+            return self._workdir
 
     def hold(self, kind: str, name: str) -> Resource:
         """Write down, durably, that ``name`` is about to be made."""
@@ -142,6 +157,15 @@ def live_runs() -> frozenset[str]:
     return frozenset(
         folder.name for folder in _run_folders() if (owner := _owner(folder)) and owner.alive()
     )
+
+
+def beacons() -> frozenset[str]:
+    """Ids of all runs that live on this host, whoever's they are and wherever their state is."""
+    with suppress(OSError):
+        lines = Path("/proc/net/unix").read_text().splitlines()
+        names = (line.rpartition("@")[2] for line in lines)
+        return frozenset(name[len(BEACON) :] for name in names if name.startswith(BEACON))
+    return frozenset()
 
 
 def dead_runs() -> frozenset[str]:

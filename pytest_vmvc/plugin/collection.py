@@ -54,15 +54,5 @@ def declared(items: Iterable[pytest.Item]) -> tuple[Claim, ...]:
     return tuple(found.values())
 
 
-def group(items: Iterable[pytest.Item], experiments: frozenset[str]) -> None:
-    """Keep what reads one experiment on one worker, so that it is measured once."""
-    for item in items:
-        names = experiments.intersection(getattr(item, "fixturenames", ()))
-        callspec = getattr(item, "callspec", None)
-        if names and callspec:
-            pair = callspec.params.get("vmvc_pair", "")
-            item.add_marker(pytest.mark.xdist_group(f"{'+'.join(sorted(names))}-{pair}"))
-
-
 def _sampled(reading: Reading) -> bool:
     return not isinstance(reading.question, Fact) and reading.question.min_n > 1

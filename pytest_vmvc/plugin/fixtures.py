@@ -79,7 +79,7 @@ def _measure(name: str, lab: Lab, pair: str) -> Evidence:
     try:
         return lab.evidence(getattr(import_module(module), kind)(), pair)
     except VmvcError as error:
-        # In a fixture this is a pytest error, not a failure: the harness broke, no verdict was given.
+        # In a fixture this is a pytest error and not a failure: the harness broke, not the claim.
         pytest.fail(f"{name} on {pair}: {type(error).__name__}: {error}", pytrace=False)
 
 

@@ -23,7 +23,6 @@ from pytest_vmvc.lab import Lab
 from pytest_vmvc.ledger import LedgerWriter
 from pytest_vmvc.model import SCHEMA_VERSION, End, Host, Record, Result, Run
 from pytest_vmvc.plugin import collection, gate, options, terminal
-from pytest_vmvc.plugin.fixtures import EXPERIMENTS
 from pytest_vmvc.resources import RunScope
 
 if TYPE_CHECKING:
@@ -52,13 +51,11 @@ class Session:
         self._host: Host | None = None
         self._started = time.monotonic()
         self._handlers: dict[int, Any] = {}
-        # Every worker must plan with the same seed: it travels in the options.
         if self.options.seed is None:
-            config.option.vmvc_seed = str(secrets.randbelow(2**32))
-            self.options = self.options._replace(seed=int(config.option.vmvc_seed))
-        # xdist's default schedule would spread an experiment's tests, and measure it on each worker.
-        if getattr(config.option, "dist", "no") == "load":
-            config.option.dist = "loadgroup"
+            told = getattr(config, "workerinput", {})
+            self.options = self.options._replace(
+                seed=told.get("vmvc_seed", secrets.randbelow(2**32))
+            )
         self._choose_article()
 
     @property
@@ -88,12 +85,25 @@ class Session:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        """Register the readings before any data; keep an experiment's tests on one worker."""
+        """Register the readings before any data."""
         try:
             self._readings_hash = readings_hash(collection.declared(items))
         except UsageError as error:
             raise pytest.UsageError(str(error)) from error
-        collection.group(items, frozenset(EXPERIMENTS))
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_configure_node(self, node: Any) -> None:  # noqa: ANN401 - xdist is optional
+        """Tell a worker the seed that was drawn here; its command line does not have it."""
+        node.workerinput["vmvc_seed"] = self.options.seed
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_make_scheduler(self, config: pytest.Config, log: Any) -> Any:  # noqa: ANN401 - xdist is optional
+        """Replace xdist's default schedule: it would measure one experiment on every worker."""
+        if config.option.dist != "load":
+            return None
+        from pytest_vmvc.plugin.scheduling import PairScheduling
+
+        return PairScheduling(config, log, pairs=self.options.pairs)
 
     # --- during ----------------------------------------------------------------------------------
 

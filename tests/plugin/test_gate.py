@@ -49,7 +49,8 @@ def test_a_contradiction_says_everything(bed):
         [
             "own.late [[]late, pair minimal]: “it is late”",
             "  expected SUPPORTED: a test",
-            "  observed REFUTED: vm: time to the first answer, median 4.00?s (95% interval 4.00?s to 4.00?s, n = 6)*",
+            "  observed REFUTED: vm: time to the first answer, median 4.00?s "
+            "(95% interval 4.00?s to 4.00?s, n = 6)*",
             "  scope: *",
             "  samples: *",
             "  to accept: *",

@@ -1,0 +1,155 @@
+"""The command line: ``vmvc setup``, ``doctor``, ``report`` and ``clean``."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from pytest_vmvc.errors import UsageError, VmvcError
+
+EX_USAGE = 64
+"""Exit status of a request that makes no sense, as sysexits.h has it."""
+INTERRUPTED = 130
+"""Exit status after Ctrl-C, as shells have it."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit status; errors are one line on standard error."""
+    arguments = _parser().parse_args(argv)
+    try:
+        return _run(arguments)
+    except UsageError as error:
+        sys.stderr.write(f"vmvc: error: {error}\n")
+        return EX_USAGE
+    except VmvcError as error:
+        sys.stderr.write(f"vmvc: error: {error}\n")
+        return 1
+    except BrokenPipeError:  # whoever read our output has seen enough: `vmvc doctor | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except KeyboardInterrupt:
+        sys.stderr.write("vmvc: interrupted\n")
+        return INTERRUPTED
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    status = int(arguments.run(arguments))
+    sys.stdout.flush()  # a closed pipe is noticed here, not at the interpreter's end
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="vmvc",
+        description="Prepare a host for measuring containers against virtual machines, look at "
+        "it, render a report, tidy up. The measuring itself is `pytest --vmvc`.",
+    )
+    version = importlib.metadata.version("pytest-vmvc")
+    parser.add_argument("--version", action="version", version=f"pytest-vmvc {version}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    setup = commands.add_parser("setup", help="install, start and build what measuring needs")
+    setup.add_argument("-y", "--yes", action="store_true", help="do it without asking")
+    setup.add_argument("--rebuild", action="store_true", help="build again what is already built")
+    setup.add_argument(
+        "--only", choices=("minimal", "debian"), help="prepare one pair (debian needs Vagrant)"
+    )
+    setup.add_argument(
+        "--no-install", action="store_true", help="never install packages; do with what is there"
+    )
+    setup.add_argument("--dry-run", action="store_true", help="say what would be done, and stop")
+    setup.set_defaults(run=_setup)
+
+    doctor = commands.add_parser("doctor", help="say what this host can measure, and what it lacks")
+    doctor.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    doctor.set_defaults(run=_doctor)
+
+    report = commands.add_parser("report", help="render the HTML report of a results file")
+    report.add_argument("file", type=Path, metavar="FILE", help="results.jsonl of a run")
+    report.add_argument(
+        "-o", "--output", type=Path, metavar="OUT", help="default: report.html beside FILE"
+    )
+    report.set_defaults(run=_report)
+
+    clean = commands.add_parser("clean", help="destroy what broken-off runs have left behind")
+    clean.add_argument("--dry-run", action="store_true", help="only name what would be destroyed")
+    clean.add_argument(
+        "--all", action="store_true", help="also remove built images, boxes, cache and state"
+    )
+    clean.add_argument("-y", "--yes", action="store_true", help="with --all: do not ask")
+    clean.set_defaults(run=_clean)
+    return parser
+
+
+def _setup(arguments: argparse.Namespace) -> int:
+    from pytest_vmvc.setup.carry_out import setup
+    from pytest_vmvc.setup.plan import Options
+    from pytest_vmvc.voice import Voice
+
+    options = Options(
+        only=arguments.only, rebuild=arguments.rebuild, install=not arguments.no_install
+    )
+    return setup(options, voice=Voice("setup", yes=arguments.yes), dry_run=arguments.dry_run)
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from pytest_vmvc.diagnosis import as_json, show
+    from pytest_vmvc.doctor import inspect
+
+    diagnosis = inspect()
+    if arguments.json:
+        sys.stdout.write(as_json(diagnosis) + "\n")
+    else:
+        show(diagnosis, Console(highlight=False))
+    return 0 if diagnosis.ready else 1
+
+
+def _report(arguments: argparse.Namespace) -> int:
+    from pytest_vmvc import ledger, report
+
+    target: Path = arguments.output or arguments.file.with_name("report.html")
+    report.write(ledger.read(arguments.file), target)
+    sys.stdout.write(f"{target}\n")
+    return 0
+
+
+def _clean(arguments: argparse.Namespace) -> int:
+    from pytest_vmvc.clean import clean_all, sweep
+    from pytest_vmvc.voice import Voice
+
+    voice = Voice("clean", yes=arguments.yes)
+    found = sweep(dry_run=arguments.dry_run, strangers=True)
+    verb = "would destroy" if arguments.dry_run else "destroyed"
+    for resource in found.destroyed:
+        voice.say(f"{verb} {resource.kind} {resource.name}")
+    for item in found.left:
+        voice.say(f"still there: {item.resource.kind} {item.resource.name}: {item.reason}")
+    for reason in found.skipped:
+        voice.say(f"not looked at: {reason}")
+    if found.untouched:
+        voice.say(f"left alone: {len(found.untouched)} things of a run that is going on")
+    if not (found.destroyed or found.left):
+        voice.say("nothing to clean")
+    if found.left:
+        return 1
+    if not arguments.all:
+        return 0
+    voice.say("--all: every built image and box, the cache and the state of this user")
+    if arguments.dry_run:
+        return 0
+    if not voice.ask("remove them?"):
+        voice.say("they stay (pass --yes to remove them without being asked)")
+        return 1
+    for line in clean_all():
+        voice.say(line)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

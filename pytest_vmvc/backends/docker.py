@@ -1,0 +1,157 @@
+"""Containers of any engine that speaks the Docker API: Docker, Podman."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from typing import Any
+
+from pytest_vmvc.backends.docker_container import USAGE_DEFINITION, Container
+from pytest_vmvc.backends.docker_engine import Engine, engine_summary
+from pytest_vmvc.backends.docker_images import (
+    compressed_bytes,
+    image_id,
+    import_image,
+    inspect_image,
+    remove_image,
+)
+from pytest_vmvc.backends.docker_reaper import DockerReaper, remove_container
+from pytest_vmvc.backends.docker_start import READINESS, ContainerSpec, start
+from pytest_vmvc.errors import LaunchFailed, LaunchTimedOut, Unavailable, VmvcError
+from pytest_vmvc.model import Artefact, Facts, Kind
+from pytest_vmvc.resources import Resource, RunScope
+
+__all__ = [
+    "OWNER_LABEL",
+    "ContainerSpec",
+    "DockerProvider",
+    "DockerReaper",
+    "Engine",
+    "engine_summary",
+    "image_id",
+    "import_image",
+    "remove_image",
+]
+
+OWNER_LABEL = "org.pytest-vmvc.owner"
+"""Label key with the process that a container belongs to: pid, start time, boot id."""
+
+ARTEFACT_DEFINITION = (
+    "fetch: the saved image, gzip level 6; keep: its unpacked layers; virtual: the same with every "
+    "layer it shares"
+)
+
+APPEAR_S = 2.0
+"""How long a container whose creation was cut off may take to appear."""
+
+
+class DockerProvider:
+    """Starts containers in the engine's default security configuration, with nothing published."""
+
+    def __init__(self, spec: ContainerSpec, scope: RunScope) -> None:
+        self.spec = spec
+        self._scope = scope
+        self._engine = Engine(spec.base_url)
+
+    @property
+    def name(self) -> str:
+        """``docker``, whichever engine it is."""
+        return "docker"
+
+    @property
+    def kind(self) -> Kind:
+        """``container``."""
+        return "container"
+
+    @cached_property
+    def facts(self) -> Facts:
+        """Provenance of what it would start; asks the engine once. Raises `Unavailable`."""
+        summary = engine_summary(self.spec.base_url)
+        image = self._image(self._engine)
+        runtime = self.spec.runtime or summary["default_runtime"]
+        return Facts(
+            provider=self.name,
+            kind=self.kind,
+            version=f"{summary['name']} {summary['version']} ({summary['storage_driver']}, "
+            f"{runtime}, cgroup v{summary['cgroup_version']})",
+            accelerator="none",
+            artefact=image["Id"],
+            userland=self.spec.userland,
+            vcpus=self.spec.vcpus,
+            memory_bytes=self.spec.memory_bytes,
+            readiness=READINESS,
+            usage_definition=USAGE_DEFINITION,
+            extra={
+                "image": self.spec.image,
+                "security_options": ", ".join(summary["security_options"]) or "none",
+            },
+        )
+
+    def probe(self) -> Unavailable | None:
+        """Why it cannot be used on this host, or None; quick, and changes nothing."""
+        try:
+            # By a fresh engine: an answer of long ago proves nothing.
+            self._image(Engine(self.spec.base_url))
+        except Unavailable as reason:
+            return reason
+        return None
+
+    def prepare(self) -> None:
+        """Check the engine and the image; raises `Unavailable`."""
+        if reason := self.probe():
+            raise reason
+        _ = self.facts
+
+    @contextmanager
+    def launch(self, *, deadline_s: float = 300.0) -> Iterator[Container]:
+        """Start a fresh container and wait for its first answer.
+
+        The stopwatch starts just before the create request. Entering raises `LaunchFailed` or
+        `LaunchTimedOut`; leaving destroys it and verifies that (`TeardownFailed`).
+        """
+        facts, name, owner = self.facts, self._scope.new_name(), self._scope.owner
+        mine = {OWNER_LABEL: f"{owner.pid} {owner.started} {owner.boot_id}"}
+        labels = {**self._scope.labels, **mine}
+        resource = self._scope.hold("container", name)
+        unsure_s = APPEAR_S
+        try:
+            with self._engine.client() as client:
+                watch = start(client, self.spec, name=name, labels=labels, deadline_s=deadline_s)
+            unsure_s = 0.0
+            yield Container(self._engine, name, facts, watch)
+        except BaseException as error:
+            if isinstance(error, LaunchFailed) and not isinstance(error, LaunchTimedOut):
+                unsure_s = 0.0
+            try:
+                self._destroy(resource, appear_s=unsure_s)
+            except VmvcError as second:
+                # The first error tells more; the scope still holds the container for later nets.
+                error.add_note(str(second))
+            raise
+        self._destroy(resource)
+
+    def _destroy(self, resource: Resource, *, appear_s: float = 0.0) -> None:
+        with self._engine.client() as client:
+            remove_container(client, resource.name, appear_s=appear_s)
+        self._scope.release(resource)
+
+    def _image(self, engine: Engine) -> dict[str, Any]:
+        found = inspect_image(engine, self.spec.image)
+        if found is None:
+            raise Unavailable(
+                f"the container engine has no image {self.spec.image}", hint="run `vmvc setup`"
+            )
+        return found
+
+    def artefact(self) -> Artefact:
+        """Bytes of the image; the compressed size is found once per image and then cached."""
+        image = self._image(self._engine)
+        kept = int(image["Size"])
+        return Artefact(
+            name=self.spec.image,
+            fetch_bytes=compressed_bytes(self._engine, image["Id"]),
+            kept_bytes=kept,
+            virtual_bytes=int(image.get("VirtualSize") or kept),
+            definition=ARTEFACT_DEFINITION,
+        )

@@ -1,0 +1,241 @@
+"""A running container, and the commands in it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import msgspec
+
+from pytest_vmvc.backends.base import Stopwatch, new_nonce
+from pytest_vmvc.backends.docker_engine import (
+    FLOOR_S,
+    Deadline,
+    Engine,
+    api_errors,
+    cause,
+    one_line,
+    status_of,
+    until,
+)
+from pytest_vmvc.backends.docker_stream import Stream
+from pytest_vmvc.errors import CommandTimedOut, EnvironmentDied, InfrastructureError
+from pytest_vmvc.model import Completed, Facts, Usage
+
+if TYPE_CHECKING:
+    from docker import APIClient
+
+USAGE_DEFINITION = (
+    "the container's cgroup as the engine reports it: CPU seconds, user and system; memory without "
+    "inactive page cache"
+)
+SETTLE_S = 0.5
+END_S = 10.0
+
+# Its own command line holds the token too, but not its environment. A second sweep gets what was
+# forked during the first.
+_SWEEP = """for round in 1 2; do
+    for file in $(grep -l -- "VMVC_COMMAND=$0" /proc/[0-9]*/environ 2>/dev/null); do
+        pid=${file#/proc/}; kill -KILL "${pid%/environ}" 2>/dev/null
+    done
+done
+exit 0"""
+
+
+class Container:
+    """A started container; made by `DockerProvider.launch`."""
+
+    def __init__(self, engine: Engine, name: str, facts: Facts, watch: Stopwatch) -> None:
+        self.name = name
+        self._engine = engine
+        self._facts = facts
+        self._watch = watch
+
+    @property
+    def marks(self) -> Mapping[str, float]:
+        """Seconds since the request: created, started, answer."""
+        return self._watch.marks
+
+    def mark(self, name: str) -> float:
+        """Add a mark now, on the stopwatch of its launch, and return its seconds."""
+        return self._watch.mark(name)
+
+    @cached_property
+    def host_pid(self) -> int:
+        """Process id of the payload on the engine's host; raises `EnvironmentDied`."""
+        state = self._state()
+        if state is None or not state["Running"]:
+            self._died("no process any more")
+        return int(state["Pid"])
+
+    @property
+    def facts(self) -> Facts:
+        """Provenance; ``extra["host_pid"]`` is there where it was asked for in its lifetime."""
+        try:
+            extra = {**self._facts.extra, "host_pid": self.host_pid}
+        except InfrastructureError:
+            return self._facts
+        return msgspec.structs.replace(self._facts, extra=extra)
+
+    def alive(self) -> bool:
+        """Whether the engine says it runs."""
+        state = self._state()
+        return state is not None and bool(state["Running"])
+
+    def usage(self) -> Usage:
+        """Figures of its cgroup; raises `EnvironmentDied`."""
+        with self._client() as client:
+            one_shot = _version(client.api_version) >= (1, 41) or None
+            stats = client.stats(self.name, stream=False, one_shot=one_shot)
+        memory = stats.get("memory_stats") or {}
+        cpu_ns = int(stats["cpu_stats"]["cpu_usage"]["total_usage"])
+        if "usage" not in memory or not cpu_ns:
+            self._died("its cgroup is gone")
+        pages = memory.get("stats") or {}
+        cache = int(pages.get("total_inactive_file", pages.get("inactive_file", 0)))
+        return Usage(
+            cpu_s=cpu_ns / 1e9,
+            memory_bytes=max(0, int(memory["usage"]) - cache),
+            definition=USAGE_DEFINITION,
+        )
+
+    def run(self, argv: Sequence[str], *, timeout_s: float = 30.0, stdin: bytes = b"") -> Completed:
+        """Run a command inside as root; a non-zero exit status is data, not an error.
+
+        Raises `CommandTimedOut` (the command and what it started are ended) and `EnvironmentDied`.
+        """
+        started = time.monotonic()
+        deadline = Deadline(timeout_s)
+        output = {1: bytearray(), 2: bytearray()}
+        token = new_nonce()
+        with self._client() as client:
+            command = client.exec_create(
+                self.name,
+                list(argv),
+                stdin=bool(stdin),
+                user="0",
+                environment={"VMVC_COMMAND": token},
+            )["Id"]
+            try:
+                try:
+                    self._stream(client, command, stdin, output, deadline)
+                except api_errors() as error:
+                    # Newer engines refuse a program that is not there; older ones end with 126.
+                    if status_of(error) != 400 or "exec failed" not in cause(error):
+                        raise
+                    output[2] += cause(error).encode()
+                    status = 126
+                else:
+                    status = self._exit_status(client, command, deadline)
+            except TimeoutError:
+                self._end(client, command, token)
+                raise CommandTimedOut(
+                    f"`{one_line(' '.join(argv[:4]))}` in {self.name} did not end within "
+                    f"{timeout_s:g} s",
+                    hint="it was ended; the host may be overloaded",
+                ) from None
+        duration_s = time.monotonic() - started
+        if status != 0 and self._ended(status):
+            self._died(f"it ended while `{one_line(' '.join(argv[:4]))}` ran in it")
+        return Completed(
+            argv=tuple(argv),
+            exit_status=status,
+            stdout=bytes(output[1]),
+            stderr=bytes(output[2]),
+            duration_s=duration_s,
+        )
+
+    def _ended(self, status: int) -> bool:
+        """The engine may hear of the command's end by SIGKILL just before the container's."""
+        if status != 128 + signal.SIGKILL:
+            return not self.alive()
+        return until(lambda: not self.alive(), Deadline(SETTLE_S))
+
+    def _stream(
+        self,
+        client: APIClient,
+        command: str,
+        stdin: bytes,
+        output: Mapping[int, bytearray],
+        deadline: Deadline,
+    ) -> None:
+        path, body = f"/exec/{command}/start", {"Detach": False, "Tty": False}
+        with Stream(client, path, timeout_s=max(FLOOR_S, deadline.left_s), json=body) as stream:
+            writer = stream.send(stdin) if stdin else None
+            for number, piece in stream.frames(deadline):
+                output[number].extend(piece)
+        if writer is not None:
+            # Leaving the stream has ended whatever it still wrote.
+            writer.join(END_S)
+
+    def _exit_status(self, client: APIClient, command: str, deadline: Deadline) -> int:
+        """The stream may end a moment before the engine knows the status, and tells no one."""
+        pause_s = 0.002
+        while (found := client.exec_inspect(command))["Running"]:
+            deadline.check()
+            time.sleep(min(pause_s, deadline.left_s))
+            pause_s = min(pause_s * 2, 0.1)
+        return int(found["ExitCode"])
+
+    def _end(self, client: APIClient, command: str, token: str) -> None:
+        """End a command from the host where it can be seen there, and its children from inside."""
+        pid = int(client.exec_inspect(command).get("Pid") or 0)
+        # The pid is one of the engine's host, which need not be this one: compare the cgroup.
+        with suppress(OSError):
+            container = client.inspect_container(self.name)["Id"]
+            if pid and container in Path(f"/proc/{pid}/cgroup").read_text():
+                os.kill(pid, signal.SIGKILL)
+        sweep = client.exec_create(self.name, ["sh", "-c", _SWEEP, token], user="0")["Id"]
+        # A container without a shell, or one with no process to spare, cannot sweep itself.
+        with suppress(TimeoutError, *api_errors()):
+            self._stream(client, sweep, b"", {1: bytearray(), 2: bytearray()}, Deadline(END_S))
+        try:
+            self._exit_status(client, command, Deadline(END_S))
+        except TimeoutError:
+            raise InfrastructureError(
+                f"a command in {self.name} does not end, not even by SIGKILL",
+                hint="the engine may be stuck; see its log",
+            ) from None
+
+    def _state(self) -> dict[str, Any] | None:
+        try:
+            with self._engine.client() as client:
+                return dict(client.inspect_container(self.name)["State"])
+        except api_errors() as error:
+            if status_of(error) == 404:
+                return None
+            raise InfrastructureError(
+                f"the engine does not tell the state of {self.name}: {cause(error)}",
+                hint="is it still running? see `vmvc doctor`",
+            ) from error
+
+    @contextmanager
+    def _client(self) -> Iterator[APIClient]:
+        """Give a client whose errors are told apart: the container's end, or the engine's fault."""
+        try:
+            with self._engine.client() as client:
+                yield client
+        except TimeoutError:
+            raise
+        except api_errors() as error:
+            if status_of(error) in (404, 409, 500) and not self.alive():
+                self._died(cause(error))
+            raise InfrastructureError(
+                f"the engine failed on {self.name}: {cause(error)}", hint="see the engine's log"
+            ) from error
+
+    def _died(self, cause: str) -> NoReturn:
+        raise EnvironmentDied(
+            f"container {self.name} is gone: {cause}",
+            hint="out of memory, or ended by somebody else; see `dmesg`",
+        )
+
+
+def _version(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split("."))

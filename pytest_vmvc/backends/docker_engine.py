@@ -1,0 +1,215 @@
+"""The connection to a container engine: its address, its errors, what it is."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from pytest_vmvc.errors import Unavailable
+
+if TYPE_CHECKING:
+    from docker import APIClient
+
+PROBE_S = 5.0
+API_S = 60.0
+FLOOR_S = 15.0
+"""Least time for create and start: cut off earlier, nobody would know what the engine made."""
+CHUNK_BYTES = 1 << 16
+
+
+class Deadline:
+    """A moment on the monotonic clock, and what is left until then."""
+
+    def __init__(self, seconds: float) -> None:
+        self._end = time.monotonic() + seconds
+
+    @property
+    def left_s(self) -> float:
+        """Seconds, never negative."""
+        return max(0.0, self._end - time.monotonic())
+
+    def check(self) -> None:
+        """Raise TimeoutError when it has passed."""
+        if self.left_s <= 0:
+            raise TimeoutError
+
+
+def until(condition: Callable[[], bool], deadline: Deadline) -> bool:
+    """Whether the condition came true before the deadline; asks at growing intervals."""
+    pause_s = 0.01
+    while not condition():
+        if deadline.left_s <= 0:
+            return False
+        time.sleep(min(pause_s, deadline.left_s))
+        pause_s = min(pause_s * 2, 0.5)
+    return True
+
+
+class Engine:
+    """An engine's address, resolved as the ``docker`` command does: DOCKER_HOST, then context."""
+
+    def __init__(self, base_url: str | None = None) -> None:
+        """Ask nothing yet; ``base_url`` wins over the caller's environment."""
+        self._base_url = base_url
+
+    @cached_property
+    def _address(self) -> dict[str, Any]:
+        from docker.context import ContextAPI
+        from docker.errors import DockerException
+        from docker.utils import kwargs_from_env, parse_host
+
+        try:
+            found: dict[str, Any] = dict(kwargs_from_env())
+            if self._base_url:
+                found["base_url"] = self._base_url
+            if "base_url" not in found:
+                context = ContextAPI.get_context(os.environ.get("DOCKER_CONTEXT"))
+                if context is None:
+                    raise Unavailable(
+                        "the selected docker context does not exist",
+                        hint="see `docker context ls`, or correct DOCKER_CONTEXT",
+                    )
+                found["base_url"] = context.Host
+                if context.TLSConfig is not None:
+                    found["tls"] = context.TLSConfig
+            found["base_url"] = parse_host(found["base_url"], tls=bool(found.get("tls")))
+        except (DockerException, ValueError, OSError) as error:
+            raise Unavailable(
+                f"the address of the container engine is wrong: {cause(error)}",
+                hint="correct or unset DOCKER_HOST and DOCKER_CONTEXT",
+            ) from error
+        return found
+
+    @property
+    def url(self) -> str:
+        """Its address; raises `Unavailable` where that makes no sense."""
+        return str(self._address["base_url"]).removeprefix("http+")
+
+    @cached_property
+    def api_version(self) -> str:
+        """The version of the API to speak; asks the engine once. Raises `Unavailable`."""
+        from docker import APIClient
+
+        _reach(self.url)
+        with unavailable():
+            # The SDK writes int, and hands the number to a socket: fractions are fine.
+            client = APIClient(**self._address, version="auto", timeout=PROBE_S)  # type: ignore[arg-type]
+            client.close()
+            return str(client.api_version)
+
+    @contextmanager
+    def client(self, timeout_s: float = API_S) -> Iterator[APIClient]:
+        """Give a client of one's own (they cost microseconds, and are not for two threads)."""
+        from docker import APIClient
+
+        version = self.api_version
+        client = APIClient(**self._address, version=version, timeout=timeout_s)  # type: ignore[arg-type]
+        try:
+            yield client
+        finally:
+            client.close()
+
+
+def _reach(url: str) -> None:
+    """Connect and hang up: the system's own error tells the causes apart."""
+    parts = urlsplit(url)
+    try:
+        if parts.scheme == "unix":
+            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+                probe.settimeout(PROBE_S)
+                probe.connect(parts.path)
+        elif parts.hostname and parts.port:
+            socket.create_connection((parts.hostname, parts.port), PROBE_S).close()
+    except PermissionError as error:
+        raise Unavailable(
+            f"no permission on the container engine's socket {parts.path}",
+            hint="add yourself to its group (`sudo usermod -aG docker $USER`) and log in again",
+        ) from error
+    except (FileNotFoundError, ConnectionRefusedError) as error:
+        if parts.scheme != "unix":
+            message, hint = f"no container engine at {url}", "start it, or correct DOCKER_HOST"
+        elif any(map(shutil.which, ("dockerd", "podman"))):
+            message = f"the container engine is not running (nobody answers on {parts.path})"
+            hint = "run `vmvc setup`, or start its service"
+        else:
+            message, hint = "no container engine is installed", "run `vmvc setup`"
+        raise Unavailable(message, hint=hint) from error
+    except OSError as error:
+        raise Unavailable(
+            f"the container engine at {url} cannot be reached: {cause(error)}",
+            hint="see `vmvc doctor`, or correct DOCKER_HOST",
+        ) from error
+
+
+def api_errors() -> tuple[type[Exception], ...]:
+    """Whatever a call of the SDK may raise."""
+    from docker.errors import DockerException
+    from requests import RequestException
+
+    # requests lets an error of the socket through where a body is streamed.
+    return (DockerException, RequestException, OSError)
+
+
+@contextmanager
+def unavailable() -> Iterator[None]:
+    """Turn an error of the API into `Unavailable`."""
+    try:
+        yield
+    except api_errors() as error:
+        raise Unavailable(
+            f"the container engine answers with an error: {cause(error)}",
+            hint="see its log, and `vmvc doctor`",
+        ) from error
+
+
+def status_of(error: Exception) -> int | None:
+    """The HTTP status of the engine's answer, where there was one."""
+    return getattr(getattr(error, "response", None), "status_code", None)
+
+
+def cause(error: Exception) -> str:
+    """The cause on one line, without the wrapping of three libraries."""
+    return one_line(str(getattr(error, "explanation", None) or error))
+
+
+def one_line(text: str) -> str:
+    """The start of a text, printable and without line breaks."""
+    printable = "".join(letter if letter.isprintable() else " " for letter in text)
+    return " ".join(printable.split())[:400]
+
+
+def engine_summary(base_url: str | None = None) -> dict[str, Any]:
+    """What the engine is, for `vmvc doctor`; raises `Unavailable` with cause and remedy.
+
+    Keys: ``name`` (Docker or Podman), ``version``, ``api_version``, ``url``, ``storage_driver``,
+    ``cgroup_version``, ``cgroup_driver``, ``runtimes``, ``default_runtime``, ``security_options``,
+    ``operating_system``, ``kernel``, ``cpus``, ``memory_bytes``.
+    """
+    engine = Engine(base_url)
+    with engine.client(PROBE_S) as client, unavailable():
+        version, info = client.version(), client.info()
+    components = " ".join(str(part.get("Name")) for part in version.get("Components") or ())
+    return {
+        "name": "Podman" if "podman" in components.lower() else "Docker",
+        "version": re.split(r"[+~]", str(version["Version"]))[0],
+        "api_version": engine.api_version,
+        "url": engine.url,
+        "storage_driver": str(info.get("Driver") or "unknown"),
+        "cgroup_version": str(info.get("CgroupVersion") or "1"),
+        "cgroup_driver": str(info.get("CgroupDriver") or "unknown"),
+        "runtimes": sorted(info.get("Runtimes") or ()),
+        "default_runtime": str(info.get("DefaultRuntime") or "unknown"),
+        "security_options": list(info.get("SecurityOptions") or ()),
+        "operating_system": str(info.get("OperatingSystem") or "unknown"),
+        "kernel": str(info.get("KernelVersion") or "unknown"),
+        "cpus": int(info.get("NCPU") or 0),
+        "memory_bytes": int(info.get("MemTotal") or 0),
+    }

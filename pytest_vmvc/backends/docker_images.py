@@ -1,0 +1,117 @@
+"""Images: their ids, their coming and going, their sizes."""
+
+from __future__ import annotations
+
+import os
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from pytest_vmvc.backends.docker_engine import (
+    CHUNK_BYTES,
+    PROBE_S,
+    Deadline,
+    Engine,
+    api_errors,
+    cause,
+    one_line,
+    status_of,
+    unavailable,
+)
+from pytest_vmvc.errors import BuildFailed, InfrastructureError, TeardownFailed
+from pytest_vmvc.paths import cache_dir
+
+SAVE_S = 1800.0
+
+
+def image_id(ref: str) -> str | None:
+    """Digest of an image that the engine has, else None; raises `Unavailable` without an engine."""
+    found = inspect_image(Engine(), ref)
+    return None if found is None else str(found["Id"])
+
+
+def import_image(
+    tar_path: Path, repository: str, tag: str, *, changes: Sequence[str] = (), timeout_s: float
+) -> str:
+    """Make an image of a root file system in a tar; returns its id.
+
+    ``changes`` are Dockerfile instructions. Raises `BuildFailed` and `Unavailable`.
+    """
+    deadline = Deadline(timeout_s)
+
+    def pieces() -> Iterator[bytes]:
+        with tar_path.open("rb") as file:
+            while piece := file.read(CHUNK_BYTES):
+                if deadline.left_s <= 0:
+                    raise TimeoutError(f"not done within {timeout_s:g} s")
+                yield piece
+
+    engine = Engine()
+    with engine.client(timeout_s) as client:
+        try:
+            # A generator: the SDK would send a file with two contradicting headers.
+            answer = client.import_image_from_stream(
+                pieces(), repository=repository, tag=tag, changes=list(changes)
+            )
+        except api_errors() as error:
+            raise BuildFailed(
+                f"the image {repository}:{tag} was not imported: {cause(error)}",
+                hint="see that the engine's disk has room",
+            ) from error
+    found = inspect_image(engine, f"{repository}:{tag}")
+    if found is None:
+        raise BuildFailed(
+            f"the image {repository}:{tag} was not imported: {one_line(str(answer))}",
+            hint="see that the engine's disk has room, and its log",
+        )
+    return str(found["Id"])
+
+
+def remove_image(ref: str) -> None:
+    """Remove an image, or only this name of it; no error where there is none.
+
+    Raises `Unavailable`, and `TeardownFailed` where a container still uses it.
+    """
+    with Engine().client() as client:
+        try:
+            client.remove_image(ref)
+        except api_errors() as error:
+            if status_of(error) != 404:
+                raise TeardownFailed(
+                    f"the image {ref} was not removed: {cause(error)}",
+                    hint="remove its containers first",
+                ) from error
+
+
+def inspect_image(engine: Engine, ref: str) -> dict[str, Any] | None:
+    """What the engine tells of an image; None where it has none. Raises `Unavailable`."""
+    from docker.errors import NotFound
+
+    with engine.client(PROBE_S) as client, unavailable():
+        try:
+            return dict(client.inspect_image(ref))  # type: ignore[no-untyped-call] # SDK
+        except NotFound:
+            return None
+
+
+def compressed_bytes(engine: Engine, image: str) -> int:
+    """Size of the saved image, compressed on the way and kept nowhere; found once per image."""
+    cached = cache_dir() / "sizes" / image.removeprefix("sha256:")
+    with suppress(OSError, ValueError):
+        return int(cached.read_text())
+    deadline, packer, total = Deadline(SAVE_S), zlib.compressobj(6, zlib.DEFLATED, 31), 0
+    with engine.client() as client, unavailable():
+        for piece in client.get_image(image, chunk_size=CHUNK_BYTES):
+            total += len(packer.compress(piece))
+            if deadline.left_s <= 0:
+                raise InfrastructureError(
+                    f"saving image {image} takes more than {SAVE_S:g} s", hint="is the disk busy?"
+                )
+    total += len(packer.flush())
+    cached.parent.mkdir(parents=True, exist_ok=True)
+    fresh = cached.with_suffix(f".{os.getpid()}")
+    fresh.write_text(str(total))
+    fresh.replace(cached)
+    return total

@@ -1,0 +1,109 @@
+"""The end of containers, networks and volumes: of one by name, of all by label."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pytest_vmvc.backends.docker_engine import (
+    PROBE_S,
+    Deadline,
+    Engine,
+    api_errors,
+    cause,
+    status_of,
+    unavailable,
+    until,
+)
+from pytest_vmvc.errors import TeardownFailed, Unavailable
+from pytest_vmvc.resources import LABEL, Resource
+
+if TYPE_CHECKING:
+    from docker import APIClient
+
+NETWORK, VOLUME = "docker-network", "docker-volume"
+TEARDOWN_S = 60.0
+
+
+def remove_container(client: APIClient, name: str, *, appear_s: float = 0.0) -> None:
+    """Remove it and see it gone; ``appear_s``: the engine may still be about to make it."""
+
+    def exists() -> bool:
+        try:
+            client.inspect_container(name)
+        except api_errors() as error:
+            if status_of(error) == 404:
+                return False
+            raise
+        return True
+
+    try:
+        if appear_s:
+            until(exists, Deadline(appear_s))
+        try:
+            client.remove_container(name, force=True, v=True)
+        except api_errors() as error:
+            # 404: it is gone; 409: somebody is removing it already.
+            if status_of(error) not in (404, 409):
+                raise
+        gone = until(lambda: not exists(), Deadline(TEARDOWN_S))
+    except api_errors() as error:
+        raise TeardownFailed(
+            f"container {name} was not removed: {cause(error)}", hint="run `vmvc clean`"
+        ) from error
+    if not gone:
+        raise TeardownFailed(
+            f"container {name} is still there {TEARDOWN_S:g} s after its removal",
+            hint="run `vmvc clean`; the engine may be stuck",
+        )
+
+
+class DockerReaper:
+    """Containers, networks and volumes that carry our label."""
+
+    name = "docker"
+
+    def __init__(self, base_url: str | None = None) -> None:
+        self._engine = Engine(base_url)
+
+    def inventory(self) -> list[Resource]:
+        """All of them, of every run; empty where no engine answers."""
+        chosen = {"label": LABEL}
+        try:
+            with self._engine.client(PROBE_S) as client, unavailable():
+                containers = client.containers(all=True, filters=chosen)
+                networks = client.networks(filters=chosen)
+                volumes = client.volumes(filters=chosen).get("Volumes") or []
+        except Unavailable:
+            return []
+        found = [("container", one["Names"][0].lstrip("/"), one) for one in containers]
+        found += [(NETWORK, one["Name"], one) for one in networks]
+        found += [(VOLUME, one["Name"], one) for one in volumes]
+        return [
+            Resource(kind=kind, name=name, run_id=one["Labels"][LABEL]) for kind, name, one in found
+        ]
+
+    def destroy(self, resource: Resource) -> None:
+        """Destroy it and verify that it is gone; raises `TeardownFailed` and `Unavailable`."""
+        with self._engine.client() as client:
+            if resource.kind == "container":
+                remove_container(client, resource.name)
+                return
+            remove, inspect = (
+                (client.remove_network, client.inspect_network)
+                if resource.kind == NETWORK
+                else (client.remove_volume, client.inspect_volume)
+            )
+            for step in (remove, inspect):
+                try:
+                    step(resource.name)
+                except api_errors() as error:
+                    if status_of(error) == 404:
+                        return
+                    raise TeardownFailed(
+                        f"{resource.kind} {resource.name} was not removed: {cause(error)}",
+                        hint="see which container uses it",
+                    ) from error
+        raise TeardownFailed(
+            f"{resource.kind} {resource.name} is still there after its removal",
+            hint="run `vmvc clean`",
+        )

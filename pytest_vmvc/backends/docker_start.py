@@ -1,0 +1,149 @@
+"""The start of a container: what is asked for, and the wait for its first answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pytest_vmvc.backends.base import ANSWER, Stopwatch, new_nonce
+from pytest_vmvc.backends.docker_engine import (
+    FLOOR_S,
+    Deadline,
+    api_errors,
+    cause,
+    one_line,
+    status_of,
+)
+from pytest_vmvc.backends.docker_stream import Stream
+from pytest_vmvc.errors import LaunchFailed, LaunchTimedOut
+
+if TYPE_CHECKING:
+    from docker import APIClient
+
+PAYLOAD = ("sh", "-c", 'echo "vmvc:nonce $VMVC_NONCE"; exec sleep 2147483647')
+"""Says the nonce and then holds next to nothing."""
+
+READINESS = "push: attached stream, read by a thread of its own from before the start request on"
+
+HANG_UP_S = 10.0
+"""How long the thread may take to notice that its stream has been shut."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContainerSpec:
+    """What to start: an image, and what it is granted."""
+
+    image: str
+    """Reference or id of an image that the engine has."""
+    userland: str
+    """Name of the userland in it, for people."""
+    argv: tuple[str, ...] = PAYLOAD
+    """The payload; prints ``vmvc:nonce $VMVC_NONCE`` and goes on running."""
+    memory_bytes: int | None = None
+    """Limit of memory, swap included; None: no limit."""
+    vcpus: float | None = None
+    """Limit of CPU time in CPUs; None: no limit."""
+    runtime: str | None = None
+    """The engine's runtime to use; None: its default."""
+    base_url: str | None = None
+    """Address of the engine; None: DOCKER_HOST, then the current context."""
+
+
+def start(
+    client: APIClient,
+    spec: ContainerSpec,
+    *,
+    name: str,
+    labels: Mapping[str, str],
+    deadline_s: float,
+) -> Stopwatch:
+    """Create and start a container and wait for its first answer.
+
+    Marks, ascending: created, started (the start request has returned) and answer, which may come
+    before it. Raises `LaunchFailed` and `LaunchTimedOut`; whatever exists by then stays.
+    """
+    from requests import Timeout
+
+    nonce, output = new_nonce(), bytearray()
+    config = _config(client, spec, nonce=nonce, labels=labels)
+    with ThreadPoolExecutor(1) as helper:
+        helper.submit(int).result()  # the thread runs before the stopwatch does
+        watch, deadline = Stopwatch(), Deadline(deadline_s)
+
+        def hear() -> bool:
+            for _, piece in stream.frames(deadline):
+                output.extend(piece)
+                if any(found[1].decode() == nonce for found in ANSWER.finditer(output)):
+                    watch.mark("answer")
+                    return True
+            return False
+
+        try:
+            _allow(client, deadline)
+            client.create_container_from_config(config, name)  # type: ignore[no-untyped-call] # SDK
+            watch.mark("created")
+            query, path = {"stdout": 1, "stderr": 1, "stream": 1}, f"/containers/{name}/attach"
+            _allow(client, deadline)
+            with Stream(client, path, timeout_s=client.timeout, params=query) as stream:
+                deadline.check()
+                heard = helper.submit(hear)
+                try:
+                    client.start(name)
+                    watch.mark("started")
+                    answered = heard.result(deadline.left_s + HANG_UP_S)
+                finally:
+                    # The thread must be gone from the stream before that is closed.
+                    stream.shut()
+                    wait([heard], HANG_UP_S)
+        except (TimeoutError, Timeout):
+            raise LaunchTimedOut(
+                f"container {name} gave no answer within {deadline_s:g} s{_said(output)}",
+                hint="the host may be overloaded",
+            ) from None
+        except api_errors() as error:
+            absent = status_of(error) == 404 and "no such image" in cause(error).lower()
+            raise LaunchFailed(
+                f"container {name} of {spec.image} was not started: {cause(error)}",
+                hint="run `vmvc setup`" if absent else "see the engine's log",
+            ) from error
+    if not answered:
+        raise LaunchFailed(
+            f"container {name} of {spec.image} ended before its first answer{_said(output)}",
+            hint="its payload must print the nonce and go on running",
+        )
+    watch.marks = dict(sorted(watch.marks.items(), key=lambda mark: mark[1]))
+    return watch
+
+
+def _allow(client: APIClient, deadline: Deadline) -> None:
+    client.timeout = max(FLOOR_S, deadline.left_s)  # type: ignore[assignment] # see Engine.client
+
+
+def _config(
+    client: APIClient, spec: ContainerSpec, *, nonce: str, labels: Mapping[str, str]
+) -> dict[str, Any]:
+    host = client.create_host_config(
+        mem_limit=spec.memory_bytes,
+        # Without swap: the grant is the limit.
+        memswap_limit=spec.memory_bytes,
+        nano_cpus=None if spec.vcpus is None else round(spec.vcpus * 1e9),
+        runtime=spec.runtime,
+    )
+    return dict(
+        client.create_container_config(
+            spec.image,
+            list(spec.argv[1:]),
+            # Also overrides an entry point of the image.
+            entrypoint=[spec.argv[0]],
+            environment={"VMVC_NONCE": nonce},
+            labels=dict(labels),
+            host_config=host,
+        )
+    )
+
+
+def _said(output: bytearray) -> str:
+    text = one_line(bytes(output[-400:]).decode(errors="replace"))
+    return f"; its last output: {text}" if text else "; it printed nothing"

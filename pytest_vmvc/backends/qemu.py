@@ -1,0 +1,258 @@
+"""Bare machines under QEMU: direct kernel boot, the answer on the serial console, an agent."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import platform
+import re
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+import psutil
+
+from pytest_vmvc import process
+from pytest_vmvc.backends.base import new_nonce
+from pytest_vmvc.backends.machine import USAGE_DEFINITION, QemuMachine, running
+from pytest_vmvc.errors import TeardownFailed, Unavailable
+from pytest_vmvc.model import Artefact, Facts, Kind, Tier
+from pytest_vmvc.resources import NAME, Resource, RunScope
+
+if TYPE_CHECKING:
+    from pytest_vmvc.backends.snapshot import RestoredProvider
+
+HARDWARE: frozenset[Tier] = frozenset({"kvm-hw", "kvm-nested"})
+"""Tiers whose machines run on KVM; all others are emulated."""
+
+PROGRAMS = ("qemu-system-x86_64", "/usr/libexec/qemu-kvm")
+QUERY_TIMEOUT_S = 30.0
+KILL_TIMEOUT_S = 15.0
+READINESS = "nonce on the serial console, pushed to the host; no polling"
+
+MARKS = {"kernel": b"Booting from ROM", "init": b"vmvc:init"}
+"""Texts that end a phase: the firmware hands over to the kernel, the kernel to init."""
+
+
+class MachineSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """A bare machine: what boots, on how much, by which accelerator."""
+
+    kernel: Path
+    initrd: Path
+    userland: str = ""
+    memory_bytes: int = 256 * 2**20
+    vcpus: int = 1
+    machine: str = "q35"
+    accelerator: Tier = "tcg"
+    fetch_bytes: int | None = None
+    """Kernel and initramfs compressed; None where nobody has worked it out."""
+    binary: str = ""
+    """Path of QEMU; empty for the one that `binary` finds."""
+    cmdline: str = ""
+    """Further words of the kernel's command line."""
+    options: tuple[str, ...] = ()
+    """Further options of QEMU."""
+
+
+def binary() -> str:
+    """Path of QEMU for x86-64 machines; raises `Unavailable`."""
+    for program in PROGRAMS:
+        if found := shutil.which(program):
+            return found
+    raise Unavailable("QEMU (qemu-system-x86_64) is not installed", hint="run `vmvc setup`")
+
+
+@functools.cache
+def qemu_version(program: str = "") -> str:
+    """QEMU's version, ``7.2.22``; raises `Unavailable` and `CommandFailed`."""
+    done = process.run([program or binary(), "--version"], timeout_s=QUERY_TIMEOUT_S)
+    first = done.stdout.decode(errors="replace").partition("\n")[0]
+    match = re.search(r"version (\S+)", first)
+    return match[1] if match else first
+
+
+@functools.cache
+def has_device(program: str, device: str) -> bool:
+    """Whether this QEMU can emulate the device."""
+    done = process.run([program, "-device", "help"], timeout_s=QUERY_TIMEOUT_S, check=False)
+    return f'name "{device}"'.encode() in done.stdout
+
+
+class QemuProvider:
+    """Starts fresh machines of one specification."""
+
+    name = "qemu"
+    kind: Kind = "vm"
+
+    def __init__(self, spec: MachineSpec, scope: RunScope) -> None:
+        self.spec = spec
+        self._scope = scope
+        self._digest = ""
+
+    @property
+    def facts(self) -> Facts:
+        """Provenance of a machine of this specification."""
+        spec = self.spec
+        return Facts(
+            provider=self.name,
+            kind=self.kind,
+            version=f"QEMU {qemu_version(self._program())}",
+            accelerator=spec.accelerator,
+            artefact=self._artefact_digest(),
+            userland=spec.userland,
+            vcpus=float(spec.vcpus),
+            memory_bytes=spec.memory_bytes,
+            readiness=READINESS,
+            usage_definition=USAGE_DEFINITION,
+            extra={"machine": spec.machine, "cpu": self._cpu(), "accel": self._accel()},
+        )
+
+    def probe(self) -> Unavailable | None:
+        """Why no machine can be started here: QEMU, the architecture or the artefacts."""
+        if platform.machine() not in ("x86_64", "AMD64"):
+            return Unavailable(
+                f"bare machines are built for x86-64 hosts only, this one is {platform.machine()}"
+            )
+        try:
+            self._program()
+        except Unavailable as gap:
+            return gap
+        for path in (self.spec.kernel, self.spec.initrd):
+            if not path.is_file():
+                return Unavailable(f"{path} does not exist", hint="run `vmvc setup`")
+        return None
+
+    def prepare(self) -> None:
+        """Digest the artefacts, ask QEMU what it is and load what the first start would load."""
+        if gap := self.probe():
+            raise gap
+        import qemu.qmp  # noqa: F401 - loaded here so that no start pays for it
+
+        has_device(self._program(), "pvpanic")
+        _ = self.facts
+
+    def artefact(self) -> Artefact:
+        """Kernel and initramfs."""
+        paths = (self.spec.kernel, self.spec.initrd)
+        size_bytes = sum(path.stat().st_size for path in paths)
+        return Artefact(
+            name=self._artefact_digest(),
+            fetch_bytes=size_bytes if self.spec.fetch_bytes is None else self.spec.fetch_bytes,
+            kept_bytes=sum(path.stat().st_blocks * 512 for path in paths),
+            virtual_bytes=size_bytes,
+            definition="kernel and initramfs; it has no disk",
+        )
+
+    @contextmanager
+    def launch(self, *, deadline_s: float = 300.0) -> Iterator[QemuMachine]:
+        """Boot a fresh machine and wait for its answer."""
+        nonce = new_nonce()
+        argv = self.command(nonce)
+        until = time.monotonic() + deadline_s
+        with running(
+            self._scope,
+            argv,
+            texts={**MARKS, "answer": answer_text(nonce)},
+            first_byte="firmware",
+            facts=lambda: self.facts,
+        ) as machine:
+            machine.await_answer(until, deadline_s=deadline_s)
+            _ = machine.monitor  # connects while the caller goes on
+            yield machine
+
+    def restored(self) -> RestoredProvider:
+        """A provider of machines that go on from a snapshot of such a machine's memory."""
+        from pytest_vmvc.backends.snapshot import RestoredProvider
+
+        return RestoredProvider(self, self._scope)
+
+    def command(self, nonce: str) -> list[str]:
+        """QEMU's command line but for its name and its wires to us."""
+        spec = self.spec
+        program = self._program()
+        words = [
+            program, "-nodefaults", "-no-user-config", "-display", "none", "-vga", "none",
+            "-machine", f"{spec.machine},accel={self._accel()},graphics=off",
+            "-cpu", self._cpu(), "-smp", str(spec.vcpus), "-m", f"{spec.memory_bytes // 1024}k",
+            "-no-reboot", "-kernel", str(spec.kernel), "-initrd", str(spec.initrd),
+            "-append", f"console=ttyS0 quiet panic=-1 vmvc.nonce={nonce} {spec.cmdline}".strip(),
+            *spec.options,
+        ]  # fmt: skip
+        if has_device(program, "pvpanic"):
+            words += ["-device", "pvpanic"]
+        return words
+
+    def _program(self) -> str:
+        return self.spec.binary or binary()
+
+    def _accel(self) -> str:
+        return "kvm" if self.spec.accelerator in HARDWARE else "tcg"
+
+    def _cpu(self) -> str:
+        return "host" if self._accel() == "kvm" else "qemu64"
+
+    def _artefact_digest(self) -> str:
+        if not self._digest:
+            digests = [sha256(path) for path in (self.spec.kernel, self.spec.initrd)]
+            self._digest = f"kernel sha256:{digests[0]} + initramfs sha256:{digests[1]}"
+        return self._digest
+
+
+class QemuReaper:
+    """Finds QEMU processes of ours by their names; those of libvirt carry more in that word."""
+
+    name = "qemu"
+
+    def inventory(self) -> list[Resource]:
+        """Every machine of any run."""
+        return [
+            Resource(kind=self.name, name=name, run_id=run_id) for _, name, run_id in _machines()
+        ]
+
+    def destroy(self, resource: Resource) -> None:
+        """Kill it, unless its pid has got a new owner meanwhile, and see that it is gone."""
+        found = [machine for machine, name, _ in _machines() if name == resource.name]
+        for machine in found:
+            with suppress(psutil.NoSuchProcess):
+                machine.kill()  # checks pid and start time first
+        _, left = psutil.wait_procs(found, timeout=KILL_TIMEOUT_S)
+        left = [machine for machine in left if not _is_zombie(machine)]
+        if left:
+            raise TeardownFailed(
+                f"{resource.name} (pid {left[0].pid}) is still there after it was killed",
+                hint="you may lack the permission, or the kernel holds it",
+            )
+
+
+def answer_text(nonce: str) -> bytes:
+    """What is looked for on the console."""
+    return b"vmvc:nonce " + nonce.encode()
+
+
+def sha256(path: Path) -> str:
+    """Hex digest of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _machines() -> Iterator[tuple[psutil.Process, str, str]]:
+    for machine in psutil.process_iter(["cmdline"]):
+        words = machine.info["cmdline"] or []
+        if not words or "qemu" not in Path(words[0]).name:
+            continue
+        for word in words:
+            match = NAME.fullmatch(word.removeprefix("guest="))
+            if match and word.startswith("guest="):
+                yield machine, match[0], match[1]
+
+
+def _is_zombie(machine: psutil.Process) -> bool:
+    """Ended, and not yet waited for by its parent."""
+    try:
+        return bool(machine.status() == psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return True

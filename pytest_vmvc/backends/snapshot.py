@@ -1,0 +1,171 @@
+"""Machines that go on from a snapshot of memory: the same QEMU, no boot."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+import msgspec
+
+from pytest_vmvc.backends.base import new_nonce
+from pytest_vmvc.backends.machine import QemuMachine, running
+from pytest_vmvc.backends.qemu import QemuProvider, answer_text
+from pytest_vmvc.errors import (
+    BuildFailed,
+    CommandTimedOut,
+    EnvironmentDied,
+    InfrastructureError,
+    LaunchTimedOut,
+    Unavailable,
+)
+from pytest_vmvc.model import Facts, Kind
+from pytest_vmvc.resources import RunScope
+
+BOOT_ID = "/proc/sys/kernel/random/boot_id"
+SNAPSHOT_TIMEOUT_S = 300.0
+CHUNK_BYTES = 1 << 20
+FEED_JOIN_S = 10.0
+
+
+class RestoredProvider:
+    """Starts machines from one snapshot, taken of a freshly booted machine of ``source``.
+
+    All of them are the same boot: they share its boot id and what its memory held.
+    """
+
+    name = "qemu"
+    kind: Kind = "vm"
+
+    def __init__(self, source: QemuProvider, scope: RunScope) -> None:
+        self._source = source
+        self._scope = scope
+        self._state: Path | None = None
+        # Machine and snapshot must agree in the length of the kernel's command line.
+        self._nonce = new_nonce()
+
+    @property
+    def facts(self) -> Facts:
+        """Provenance of the machine that the snapshot was taken of, and the snapshot's size."""
+        facts = self._source.facts
+        state_bytes = self._state.stat().st_size if self._state else None
+        return msgspec.structs.replace(
+            facts,
+            readiness="nonce sent to the agent, seen on the serial console; no polling",
+            extra={**facts.extra, "restored": True, "snapshot_bytes": state_bytes},
+        )
+
+    def probe(self) -> Unavailable | None:
+        """Why no machine can be started here."""
+        return self._source.probe()
+
+    def prepare(self) -> None:
+        """Boot a machine until its agent answers and save its memory; raises `BuildFailed`."""
+        self._source.prepare()
+        if self._state is not None:
+            return
+        state = self._scope.workdir / "memory.snapshot"
+        try:
+            with self._source.launch(deadline_s=SNAPSHOT_TIMEOUT_S) as machine:
+                # Linux makes its boot id up when it is first read: all restored ones share it.
+                machine.run(["cat", BOOT_ID], timeout_s=SNAPSHOT_TIMEOUT_S)
+                _save(machine, state)
+        except (InfrastructureError, OSError) as error:
+            state.unlink(missing_ok=True)
+            full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+            raise BuildFailed(
+                f"no snapshot of a machine could be taken: {error}",
+                hint=f"free some space in {state.parent.parent}" if full else "",
+            ) from error
+        self._state = state
+
+    @contextmanager
+    def launch(self, *, deadline_s: float = 300.0) -> Iterator[QemuMachine]:
+        """Start QEMU with the saved memory and have the agent in it answer."""
+        if self._state is None:
+            raise BuildFailed("there is no snapshot to start from", hint="call prepare() first")
+        nonce = new_nonce()
+        until = time.monotonic() + deadline_s
+        ours, theirs = socket.socketpair()
+        argv = [*self._source.command(self._nonce), "-incoming", f"fd:{theirs.fileno()}"]
+        with (
+            ours,
+            theirs,
+            self._state.open("rb") as state,
+            running(
+                self._scope,
+                argv,
+                texts={"answer": answer_text(nonce)},
+                first_byte="",
+                facts=lambda: self.facts,
+                inherit=[theirs.fileno()],
+            ) as machine,
+        ):
+            theirs.close()
+            feeder = threading.Thread(
+                target=_feed, args=(ours, state), name="snapshot", daemon=True
+            )
+            try:
+                _resume(machine, feeder, until=until, deadline_s=deadline_s)
+                machine.answer(nonce)
+                machine.await_answer(until, deadline_s=deadline_s)
+            finally:
+                with suppress(OSError):
+                    ours.shutdown(socket.SHUT_RDWR)
+                if feeder.ident is not None:
+                    feeder.join(FEED_JOIN_S)
+            yield machine
+
+
+def _resume(
+    machine: QemuMachine, feeder: threading.Thread, *, until: float, deadline_s: float
+) -> None:
+    """Hand over the memory once the monitor listens, so that the resumption is not missed."""
+    try:
+        machine.monitor.ready(timeout_s=max(0.0, until - time.monotonic()))
+        feeder.start()
+        resumed = machine.monitor.wait_for("RESUME", timeout_s=max(0.0, until - time.monotonic()))
+    except EnvironmentDied:
+        raise machine.failure() from None
+    except CommandTimedOut:
+        resumed = None
+    if resumed is None:
+        raise LaunchTimedOut(f"{machine.name} was not restored within {deadline_s:g} s")
+    machine.mark("restored")
+
+
+def _feed(channel: socket.socket, state: BinaryIO) -> None:
+    """Write the snapshot; a QEMU that ends meanwhile is noticed elsewhere."""
+    with suppress(OSError):
+        channel.sendfile(state)
+        channel.shutdown(socket.SHUT_WR)
+
+
+def _save(machine: QemuMachine, state: Path) -> None:
+    """Let QEMU migrate to a socket that we write down.
+
+    It is not stopped before: the saved state is "running", so a restored one runs at once.
+    """
+    until = time.monotonic() + SNAPSHOT_TIMEOUT_S
+    ours, theirs = socket.socketpair()
+    with ours, state.open("wb") as file:
+        with theirs:
+            machine.monitor.give(theirs.fileno(), fd_name="snapshot")
+        machine.monitor.execute("migrate", {"uri": "fd:snapshot"})
+        ours.settimeout(SNAPSHOT_TIMEOUT_S)
+        while data := ours.recv(CHUNK_BYTES):
+            if time.monotonic() > until:
+                raise CommandTimedOut(f"the snapshot took longer than {SNAPSHOT_TIMEOUT_S:g} s")
+            file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    answer = machine.monitor.execute("query-migrate")
+    status = answer.get("status") if isinstance(answer, dict) else None
+    if status != "completed":
+        raise InfrastructureError(f"QEMU did not complete the snapshot: {answer}")

@@ -1,0 +1,213 @@
+"""Commands in a machine over one OpenSSH connection that is made once and shared."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import selectors
+import shlex
+import signal
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from pytest_vmvc import process
+from pytest_vmvc.backends.ssh_config import SshConfig
+from pytest_vmvc.errors import (
+    CommandTimedOut,
+    EnvironmentDied,
+    LaunchFailed,
+    LaunchTimedOut,
+)
+from pytest_vmvc.model import Completed
+
+SSH_FAILED = 255
+"""Exit status by which ssh reports its own failure; a remote command may return it too."""
+
+END_TIMEOUT_S = 20.0
+"""Seconds that ending a command on the far side may take."""
+
+CHECK_TIMEOUT_S = 10.0
+
+# $0 is the command's token; the shell stays, so that a signal's number comes back as 128 + n and
+# the command can be found again by the token.
+WRAPPER = '"$@"; exit "$?"'
+
+# The token comes by stdin, so this command line does not match itself. sshd gives each command a
+# process group of its own.
+END_COMMAND = """read -r token
+for file in $(grep -l -- "$token" /proc/[0-9]*/cmdline 2>/dev/null); do
+    pid=${file#/proc/}; pid=${pid%/cmdline}
+    kill -s KILL -- "-$pid" 2>/dev/null
+    kill -s KILL -- "$pid" 2>/dev/null
+done
+exit 0"""
+
+
+class SshConnection:
+    """One login; commands run over it as root. Close it when done."""
+
+    def __init__(self, config: SshConfig, folder: Path) -> None:
+        """Prepare a login; its socket and known hosts live in ``folder`` (keep its path short)."""
+        self._config = config
+        self._folder = Path(tempfile.mkdtemp(prefix="ssh-", dir=folder))
+        self._socket = self._folder / "s"
+        self._master: subprocess.Popen[bytes] | None = None
+        self._lock = threading.Lock()
+
+    def open(self, *, timeout_s: float) -> None:
+        """Log in; raises `LaunchTimedOut` or `LaunchFailed` with what ssh said."""
+        errors = self._folder / "errors"
+        with errors.open("wb") as log:
+            master = subprocess.Popen(
+                self._login_argv(timeout_s),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                start_new_session=True,
+            )
+        assert master.stdout is not None
+        with selectors.DefaultSelector() as selector:
+            selector.register(master.stdout, selectors.EVENT_READ)
+            answered = bool(selector.select(timeout_s))
+        if answered and master.stdout.read(1):
+            self._master = master
+            return
+        process.end_group(master)
+        master.stdout.close()
+        said = errors.read_text(errors="replace").strip().splitlines()
+        reason = said[-1] if said else "it said nothing"
+        if not answered:
+            raise LaunchTimedOut(f"no ssh login within {timeout_s:g} s: {reason}")
+        raise LaunchFailed(f"ssh login failed: {reason}")
+
+    def _login_argv(self, timeout_s: float) -> list[str]:
+        options = {
+            "BatchMode": "yes",
+            "ConnectTimeout": str(max(1, int(timeout_s))),
+            "ControlMaster": "yes",
+            "ControlPath": str(self._socket),
+            "ControlPersist": "no",
+            "IdentitiesOnly": "yes",
+            "IdentityAgent": "none",
+            "LogLevel": "ERROR",
+            "PermitLocalCommand": "yes",
+            # Runs once the socket accepts commands: readiness is pushed, not polled.
+            "LocalCommand": "echo ready",
+            "PasswordAuthentication": "no",
+            "ServerAliveInterval": "10",
+            "ServerAliveCountMax": "6",
+            "StrictHostKeyChecking": "accept-new",
+            "UserKnownHostsFile": str(self._folder / "known_hosts"),
+        }
+        argv = ["ssh", "-F", "none", "-N", "-T"]
+        for name, value in options.items():
+            argv += ["-o", f"{name}={value}"]
+        for key in self._config.identity_files:
+            argv += ["-i", key]
+        argv += ["-p", str(self._config.port), "-l", self._config.user]
+        return [*argv, "--", self._config.host]
+
+    def run(self, argv: Sequence[str], *, timeout_s: float, stdin: bytes = b"") -> Completed:
+        """Run a command as root and wait for it; a non-zero exit status is data.
+
+        Raises `CommandTimedOut` (the command is ended on the far side too) and `EnvironmentDied`
+        when the connection is gone.
+        """
+        token = f"vmvc-{secrets.token_hex(8)}"
+        started = time.monotonic()
+        child = self._start(["sh", "-c", WRAPPER, token, *argv])
+        with _ended(child):
+            try:
+                out, err = child.communicate(stdin, timeout=timeout_s)
+            except subprocess.TimeoutExpired:
+                self._end_command(token)
+                raise CommandTimedOut(
+                    f"`{' '.join(argv[:4])}` did not end within {timeout_s:g} s in the machine",
+                    hint="it was ended there",
+                ) from None
+        if child.returncode == SSH_FAILED and not self.connected():
+            said = err.decode(errors="replace").strip().splitlines()
+            raise EnvironmentDied(
+                f"the connection to the machine ended during `{' '.join(argv[:4])}`",
+                hint=said[-1] if said else "its domain may have been destroyed",
+            )
+        return Completed(
+            argv=tuple(argv),
+            exit_status=child.returncode,
+            stdout=out,
+            stderr=err,
+            duration_s=time.monotonic() - started,
+        )
+
+    def _start(self, argv: Sequence[str]) -> subprocess.Popen[bytes]:
+        become_root = () if self._config.user == "root" else ("sudo", "-n", "--")
+        command = shlex.join([*become_root, *argv])
+        return subprocess.Popen(
+            [*self._control, "-T", "--", self._config.host, command],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+
+    def _end_command(self, token: str) -> None:
+        """End what carries the token on the far side; no error where that cannot be reached."""
+        child = self._start(["sh", "-c", END_COMMAND])
+        with _ended(child), suppress(subprocess.TimeoutExpired):
+            child.communicate(f"{token}\n".encode(), timeout=END_TIMEOUT_S)
+
+    @property
+    def _control(self) -> list[str]:
+        # Without the socket ssh would dial by itself: the proxy that fails forbids that.
+        return [
+            "ssh", "-F", "none", "-o", "ProxyCommand=false", "-o", "LogLevel=ERROR",
+            "-e", "none", "-l", self._config.user, "-S", str(self._socket),
+        ]  # fmt: skip
+
+    def connected(self) -> bool:
+        """Whether the shared connection is up."""
+        if self._master is None or self._master.poll() is not None:
+            return False
+        try:
+            done = process.run(
+                [*self._control, "-O", "check", "--", self._config.host],
+                timeout_s=CHECK_TIMEOUT_S,
+                check=False,
+            )
+        except CommandTimedOut:
+            return False
+        return done.exit_status == 0
+
+    def close(self) -> None:
+        """End the connection and whatever runs over it; idempotent, from any thread."""
+        with self._lock:
+            master, self._master = self._master, None
+            if master is not None:
+                process.end_group(master)
+                if master.stdout is not None:
+                    master.stdout.close()
+
+
+@contextmanager
+def _ended(child: subprocess.Popen[bytes]) -> Iterator[None]:
+    """Leave no child and no pipe behind.
+
+    The shared connection holds the child's pipes too, until the far side ends: so their end must
+    not be waited for.
+    """
+    try:
+        yield
+    finally:
+        if child.poll() is None:
+            with suppress(ProcessLookupError):
+                os.killpg(child.pid, signal.SIGKILL)
+        child.wait()
+        for pipe in (child.stdin, child.stdout, child.stderr):
+            if pipe is not None:
+                with suppress(OSError):
+                    pipe.close()

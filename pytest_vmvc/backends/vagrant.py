@@ -1,0 +1,286 @@
+"""Virtual machines by Vagrant and libvirt: what a user types, and what that costs."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pytest_vmvc.backends import libvirt, vagrant_boxes
+from pytest_vmvc.backends.base import ANSWER, Stopwatch, new_nonce
+from pytest_vmvc.backends.ssh import SshConnection
+from pytest_vmvc.backends.ssh_config import parse_ssh_config
+from pytest_vmvc.backends.vagrant_boxes import ensure_box, remove_boxes
+from pytest_vmvc.backends.vagrant_diagnosis import INSTALL_HINT, vagrant_summary, versions
+from pytest_vmvc.backends.vagrant_machine import VagrantMachine, usage_definition
+from pytest_vmvc.backends.vagrantfile import ACCELERATED, VagrantSpec, vagrantfile
+from pytest_vmvc.errors import (
+    CommandFailed,
+    CommandTimedOut,
+    LaunchFailed,
+    LaunchTimedOut,
+    TeardownFailed,
+    Unavailable,
+    VmvcError,
+)
+from pytest_vmvc.model import Artefact, Facts, Kind
+from pytest_vmvc.resources import Resource, RunScope
+
+if TYPE_CHECKING:
+    from pytest_vmvc.backends.vagrant_command import VagrantCommand
+
+__all__ = [
+    "VagrantMachine",
+    "VagrantProvider",
+    "VagrantReaper",
+    "VagrantSpec",
+    "ensure_box",
+    "remove_boxes",
+    "vagrant_summary",
+]
+
+DESTROY_TIMEOUT_S = 60.0
+LOGIN_TIMEOUT_S = 60.0
+
+READINESS = {
+    "port": "nonce by a virtio-serial port, there and back over one socket on the loopback; "
+    "pushed, no poll",
+    "ssh": "nonce echoed over ssh after `vagrant up` returned and `vagrant ssh-config` was read; "
+    "pushed, no poll of ours",
+}
+ARTEFACT_DEFINITION = (
+    "the .box file; its unpacked disk image as allocated on disk (libvirt's pool keeps a second "
+    "copy); the size of the disk that the machine sees"
+)
+
+
+class VagrantProvider:
+    """Starts fresh machines of one box by ``vagrant up``, each in a folder of its own."""
+
+    def __init__(self, spec: VagrantSpec, scope: RunScope) -> None:
+        self.spec = spec
+        self._scope = scope
+
+    @property
+    def name(self) -> str:
+        """``vagrant``, whichever hypervisor is under it."""
+        return "vagrant"
+
+    @property
+    def kind(self) -> Kind:
+        """``vm``."""
+        return "vm"
+
+    def probe(self) -> Unavailable | None:
+        """Why it cannot be used on this host, or None; quick, changes nothing, starts no Ruby."""
+        if self.spec.provider != "libvirt":
+            return Unavailable(
+                f"Vagrant's provider {self.spec.provider} is not supported", hint="use libvirt"
+            )
+        if shutil.which("vagrant") is None:
+            return Unavailable("vagrant is not installed", hint=INSTALL_HINT)
+        if vagrant_boxes.plugin_file() is None:
+            return Unavailable("Vagrant's libvirt provider is not installed", hint=INSTALL_HINT)
+        if shutil.which("ssh") is None:
+            return Unavailable("the OpenSSH client is not installed", hint="run `vmvc setup`")
+        if trouble := libvirt.problem():
+            return trouble
+        return None if self._box() is not None else self._no_box()
+
+    def prepare(self) -> None:
+        """Do what a first start would be charged for: the box's disk in the pool, probing QEMU.
+
+        Raises `BuildFailed` and `Unavailable`.
+        """
+        if reason := self.probe():
+            raise reason
+        vagrant_boxes.prepare_home()
+        box = self._box()
+        images = vagrant_boxes.images(box) if box is not None else ()
+        if box is not None and len(images) == 1:
+            name = vagrant_boxes.volume_name(self.spec.box, vagrant_boxes.version(box), images[0])
+            libvirt.ensure_volume(name, images[0])
+        libvirt.warm_capabilities(accelerated=self.spec.tier in ACCELERATED)
+        _ = self.facts, self._network
+
+    @cached_property
+    def facts(self) -> Facts:
+        """Provenance of what it would start; asks Vagrant and libvirt once."""
+        return Facts(
+            provider=self.name,
+            kind=self.kind,
+            version=versions(),
+            accelerator=self.spec.tier,
+            artefact=self._digest(),
+            userland=self.spec.userland,
+            vcpus=float(self.spec.vcpus),
+            memory_bytes=self.spec.memory_bytes,
+            readiness=READINESS[self.spec.answers],
+            usage_definition=usage_definition(),
+            extra={
+                "box": self.spec.box,
+                "box_version": self.spec.box_version,
+                "libvirt_probes_qemu_at_each_step": libvirt.kvm_hidden_from_machines(),
+            },
+        )
+
+    @cached_property
+    def _network(self) -> tuple[str, str]:
+        return libvirt.network()
+
+    def _box(self) -> Path | None:
+        return vagrant_boxes.box_folder(self.spec.box, self.spec.box_version, self.spec.provider)
+
+    def _no_box(self) -> Unavailable:
+        version = f" {self.spec.box_version}" if self.spec.box_version else ""
+        return Unavailable(
+            f"Vagrant has no box {self.spec.box}{version} for {self.spec.provider}",
+            hint="run `vmvc setup`",
+        )
+
+    def _digest(self) -> str:
+        if self.spec.box_file:
+            return vagrant_boxes.digest([Path(self.spec.box_file)])
+        box = self._box()
+        if box is None:
+            raise self._no_box()
+        return vagrant_boxes.digest(vagrant_boxes.images(box))
+
+    @contextmanager
+    def launch(self, *, deadline_s: float = 300.0) -> Iterator[VagrantMachine]:
+        """Run ``vagrant up`` for a fresh machine and wait for its return and its first answer.
+
+        The stopwatch starts just before ``vagrant up``. Entering raises `LaunchFailed` or
+        `LaunchTimedOut`; leaving destroys the machine and verifies that (`TeardownFailed`).
+        """
+        from pytest_vmvc.backends.vagrant_command import VagrantCommand
+        from pytest_vmvc.backends.vagrant_start import VagrantStart
+
+        facts, network, home = self.facts, self._network, vagrant_boxes.prepare_home()
+        name = self._scope.new_name()
+        domain = f"{name}-default"
+        folder = self._scope.workdir / name
+        folder.mkdir()
+        command = VagrantCommand(folder, home=home, timeout_s=DESTROY_TIMEOUT_S)
+        resource = self._scope.hold("domain", domain)
+        try:
+            with VagrantStart(command, listen=self.spec.answers == "port") as start:
+                text = vagrantfile(
+                    self.spec,
+                    name=name,
+                    boot_timeout_s=deadline_s,
+                    network=network,
+                    answer_address=start.address,
+                )
+                (folder / "Vagrantfile").write_text(text, encoding="utf-8")
+                start.run(provider=self.spec.provider, deadline_s=deadline_s)
+                connection = _login(command, folder)
+                try:
+                    if self.spec.answers == "ssh":
+                        _answer_by_ssh(connection, start.stopwatch)
+                    machine = VagrantMachine(
+                        name=name,
+                        domain=domain,
+                        facts=facts,
+                        stopwatch=start.stopwatch,
+                        connection=connection,
+                    )
+                    try:
+                        yield machine
+                    finally:
+                        machine.close()
+                finally:
+                    connection.close()
+        except BaseException as error:
+            try:
+                self._clear(command, resource, folder)
+            except VmvcError as second:
+                # The first error tells more; the scope still holds the domain for later nets.
+                error.add_note(str(second))
+            raise
+        self._clear(command, resource, folder)
+
+    def _clear(self, command: VagrantCommand, resource: Resource, folder: Path) -> None:
+        _destroy(command, resource.name)
+        self._scope.release(resource)
+        shutil.rmtree(folder, ignore_errors=True)
+
+    def artefact(self) -> Artefact:
+        """Bytes of the box; raises `Unavailable` where its file is not known."""
+        box = self._box()
+        if box is None:
+            raise self._no_box()
+        file = Path(self.spec.box_file)
+        if not self.spec.box_file or not file.is_file():
+            raise Unavailable(
+                f"the file of the box {self.spec.box} is not known",
+                hint="name the .box file instead of a box that Vagrant already has",
+            )
+        images = vagrant_boxes.images(box)
+        return Artefact(
+            name=self.spec.box,
+            fetch_bytes=file.stat().st_size,
+            kept_bytes=sum(image.stat().st_blocks * 512 for image in images),
+            virtual_bytes=sum(vagrant_boxes.virtual_bytes(image) for image in images),
+            definition=ARTEFACT_DEFINITION,
+        )
+
+
+def _login(command: VagrantCommand, folder: Path) -> SshConnection:
+    try:
+        config = parse_ssh_config(command.ssh_config())  # type: ignore[no-untyped-call] # library
+    except CommandTimedOut as error:
+        raise LaunchTimedOut(f"`vagrant ssh-config` did not answer: {error.message}") from error
+    except CommandFailed as error:
+        raise LaunchFailed(f"`vagrant ssh-config` failed: {error.hint}") from error
+    connection = SshConnection(config, folder)
+    connection.open(timeout_s=LOGIN_TIMEOUT_S)
+    return connection
+
+
+def _answer_by_ssh(connection: SshConnection, stopwatch: Stopwatch) -> None:
+    nonce = new_nonce()
+    done = connection.run(["echo", f"vmvc:nonce {nonce}"], timeout_s=LOGIN_TIMEOUT_S)
+    if nonce.encode() not in ANSWER.findall(done.stdout):
+        raise LaunchFailed("the machine did not echo the nonce over ssh")
+    stopwatch.mark("answer")
+
+
+def _destroy(command: VagrantCommand, domain: str) -> None:
+    """Destroy as a user would, verify with libvirt, else destroy there; raises `TeardownFailed`."""
+    try:
+        if not libvirt.remains(domain):
+            return
+        try:
+            command.destroy()  # type: ignore[no-untyped-call] # library
+        except (CommandFailed, CommandTimedOut):
+            pass  # libvirt itself does it below
+        else:
+            if not libvirt.remains(domain):
+                return
+    except (CommandFailed, CommandTimedOut, Unavailable) as error:
+        raise TeardownFailed(f"libvirt cannot tell whether {domain} is gone: {error}") from error
+    libvirt.destroy(domain)
+
+
+class VagrantReaper:
+    """Finds and destroys the domains and volumes that runs have left behind."""
+
+    name = "vagrant"
+
+    def inventory(self) -> Sequence[Resource]:
+        """Domains and disks with a run's name; none where libvirt is absent or down."""
+        try:
+            return libvirt.leftovers()
+        except (Unavailable, CommandFailed, CommandTimedOut):
+            return []
+
+    def destroy(self, resource: Resource) -> None:
+        """Destroy it and verify that; raises `TeardownFailed`."""
+        if resource.kind == "volume":
+            libvirt.delete_volume(resource.name)
+        else:
+            libvirt.destroy(resource.name)

@@ -1,0 +1,187 @@
+"""The boxes in our own Vagrant home; the user's is never touched."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from pytest_vmvc import process
+from pytest_vmvc.backends import libvirt
+from pytest_vmvc.backends.base import Progress
+from pytest_vmvc.errors import BuildFailed, CommandFailed, Unavailable
+from pytest_vmvc.paths import cache_dir
+
+BOX_ADD_TIMEOUT_S = 600.0
+LOCK_TIMEOUT_S = 900.0
+OWN_BOXES = "vmvc-VAGRANTSLASH-"
+"""How the names of our boxes begin where Vagrant makes file and volume names of them."""
+
+SYSTEM_PLUGINS = (Path("/usr/share/vagrant-plugins/plugins.d"),)
+"""Where a distribution's package registers a plugin."""
+
+
+def home() -> Path:
+    """Vagrant's home (``VAGRANT_HOME``) for everything we do."""
+    return cache_dir() / "vagrant"
+
+
+def user_home() -> Path:
+    """Vagrant's home of the user, where plugins may be installed."""
+    return Path("~/.vagrant.d").expanduser()
+
+
+def plugin_file() -> Path | None:
+    """Find where the libvirt provider is registered; None where it is not installed."""
+    for folder in SYSTEM_PLUGINS:
+        if (folder / "vagrant-libvirt.json").is_file():
+            return folder / "vagrant-libvirt.json"
+    for place in (home(), user_home()):
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            if "vagrant-libvirt" in json.loads((place / "plugins.json").read_text())["installed"]:
+                return place / "plugins.json"
+    return None
+
+
+def prepare_home() -> Path:
+    """Make our home, with the user's own plugins in it."""
+    ours, users = home(), user_home()
+    ours.mkdir(parents=True, exist_ok=True)
+    if plugin_file() == users / "plugins.json":
+        for name in ("plugins.json", "gems"):
+            with suppress(FileExistsError):
+                (ours / name).symlink_to(users / name)
+    return ours
+
+
+def box_folder(name: str, version: str | None, provider: str = "libvirt") -> Path | None:
+    """Find the unpacked box, its newest version where none is asked for."""
+    versions = home() / "boxes" / name.replace("/", "-VAGRANTSLASH-").replace(":", "-VAGRANTCOLON-")
+    wanted = [versions / version] if version is not None else sorted(_folders(versions), key=_age)
+    for folder in reversed(wanted):
+        # Vagrant 2.4 puts the architecture between version and provider.
+        for found in (folder / provider, *(place / provider for place in _folders(folder))):
+            if (found / "metadata.json").is_file():
+                return found
+    return None
+
+
+def _folders(place: Path) -> Iterator[Path]:
+    with suppress(OSError):
+        yield from (entry for entry in place.iterdir() if entry.is_dir())
+
+
+def _age(folder: Path) -> float:
+    return folder.stat().st_mtime
+
+
+def images(folder: Path) -> Sequence[Path]:
+    """Disk images of an unpacked box."""
+    return sorted(path for path in folder.iterdir() if path.suffix in (".img", ".qcow2"))
+
+
+def version(folder: Path) -> str:
+    """Version of an unpacked box, by its place ``<version>[/<architecture>]/<provider>``."""
+    place = folder.parent
+    return place.name if place.parent.parent.name == "boxes" else place.parent.name
+
+
+def digest(files: Sequence[Path]) -> str:
+    """``sha256:...`` of a file, or over the digests of several; raises `Unavailable`."""
+    try:
+        found = [_sha256(file) for file in files]
+    except OSError as error:
+        raise Unavailable(f"the box cannot be read: {error}", hint="run `vmvc setup`") from error
+    if len(found) == 1:
+        return f"sha256:{found[0]}"
+    return f"sha256:{hashlib.sha256(''.join(found).encode()).hexdigest()}"
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def volume_name(name: str, version: str, image: Path) -> str:
+    """How vagrant-libvirt calls a box's disk in the pool."""
+    if version == "0":
+        version = f"0_{int(image.stat().st_mtime)}"
+    return f"{name.replace('/', '-VAGRANTSLASH-')}_vagrant_box_image_{version}_box.img"
+
+
+def ensure_box(
+    name: str, *, version: str | None = None, source: Path | None = None, progress: Progress
+) -> Path:
+    """Add the box from its file unless it is there; returns its folder.
+
+    Raises `Unavailable` where Vagrant, its libvirt provider or the file is missing, `BuildFailed`
+    when Vagrant does not take the box.
+    """
+    if plugin_file() is None or shutil.which("vagrant") is None:
+        raise Unavailable(
+            "vagrant or its libvirt provider is not installed", hint="run `vmvc setup`"
+        )
+    ours = prepare_home()
+    try:
+        with FileLock(ours / "vmvc.lock", timeout=LOCK_TIMEOUT_S):
+            return box_folder(name, version) or _added(name, version, source, progress)
+    except Timeout:
+        raise BuildFailed(
+            f"another process has been adding a box for over {LOCK_TIMEOUT_S:.0f} s",
+            hint="let it finish or end it, then try again",
+        ) from None
+
+
+def _added(name: str, version: str | None, source: Path | None, progress: Progress) -> Path:
+    if source is None or not source.is_file():
+        raise Unavailable(
+            f"box {name} is not there" + (f": no file {source}" if source else ""),
+            hint="run `vmvc setup`, or name the file of the box",
+        )
+    progress(f"add the box {name} to Vagrant", None)
+    _add(name, version, source, home())
+    found = box_folder(name, version)
+    if found is None:
+        raise BuildFailed(f"{source} was added and is no box for libvirt")
+    return found
+
+
+def _add(name: str, version: str | None, source: Path, ours: Path) -> None:
+    from pytest_vmvc.backends.vagrant_command import VagrantCommand
+
+    with tempfile.TemporaryDirectory(prefix="box-", dir=ours) as place:
+        folder = Path(place)
+        url = str(source.absolute())
+        if version is not None:
+            # Only a catalogue can give a box file a version.
+            catalogue = folder / "catalogue.json"
+            provider = {"name": "libvirt", "url": source.absolute().as_uri()}
+            entry = {"version": version, "providers": [provider]}
+            catalogue.write_text(json.dumps({"name": name, "versions": [entry]}))
+            url = str(catalogue)
+        command = VagrantCommand(folder, home=ours, timeout_s=BOX_ADD_TIMEOUT_S)
+        try:
+            command.box_add(name, url, "libvirt", True)  # type: ignore[no-untyped-call] # noqa: FBT003 -- the library's signature
+        except CommandFailed as error:
+            raise BuildFailed(f"Vagrant did not take the box {name}: {error.hint}") from error
+
+
+def remove_boxes() -> None:
+    """Drop all of our boxes and their disks in libvirt's pool; idempotent."""
+    shutil.rmtree(home() / "boxes", ignore_errors=True)
+    with suppress(Unavailable, CommandFailed):
+        for volume in libvirt.volumes():
+            if volume.startswith(OWN_BOXES) and "_vagrant_box_image_" in volume:
+                libvirt.delete_volume(volume)
+
+
+def virtual_bytes(image: Path) -> int:
+    """Size of the disk as the machine sees it."""
+    done = process.run(["qemu-img", "info", "-U", "--output=json", image], timeout_s=30)
+    return int(json.loads(done.stdout)["virtual-size"])

@@ -1,0 +1,101 @@
+"""python-vagrant with what it lacks: deadlines, process groups, captured output, errors in words.
+
+Imported only where Vagrant is about to be used.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from vagrant import Vagrant
+
+from pytest_vmvc import process
+from pytest_vmvc.errors import CommandFailed, Unavailable
+
+COMMAND_TIMEOUT_S = 120.0
+
+
+def meaningful_line(text: str, *, limit: int = 300) -> str:
+    """Pick the last line of Vagrant's errors that tells something.
+
+    It pads with blank lines; of a Ruby backtrace the first line tells.
+    """
+    lines = [line.strip() for line in text.replace("\r", "\n").splitlines() if line.strip()]
+    traced = next((at for at, line in enumerate(lines) if line.startswith("from ")), len(lines))
+    lines = lines[:traced]
+    telling = [line for line in lines if not line.startswith("==> ")]
+    return (telling or lines or ["it said nothing"])[-1][:limit]
+
+
+class VagrantCommand(Vagrant):
+    """Vagrant in one folder; what it prints is kept and no call waits for ever."""
+
+    def __init__(self, root: Path, *, home: Path, timeout_s: float = COMMAND_TIMEOUT_S) -> None:
+        super().__init__(root=str(root))  # type: ignore[no-untyped-call] # library
+        self._timeout_s = timeout_s
+        self._settings = environment(home, root)
+
+    def _make_vagrant_command(self, args: Sequence[str | None]) -> list[str]:
+        return ["vagrant", *(word for word in args if word is not None)]
+
+    def _bounded(self, args: Sequence[str | None]) -> bytes:
+        command = self._make_vagrant_command(args)
+        done = process.run(
+            command,
+            timeout_s=self._timeout_s,
+            env=self._settings,
+            cwd=Path(self.root),
+            check=False,
+        )
+        if done.exit_status != 0:
+            said = (done.stderr or done.stdout).decode(errors="replace")
+            raise CommandFailed(
+                f"`{' '.join(command[:4])}` ended with {done.exit_status}",
+                hint=meaningful_line(said),
+            )
+        return done.stdout
+
+    def _call_vagrant_command(self, args: Sequence[str | None]) -> None:
+        self._bounded(args)
+
+    def _run_vagrant_command(self, args: Sequence[str | None]) -> str:
+        return self._bounded(args).decode(errors="replace")
+
+    def _stream_vagrant_command(self, args: Sequence[str | None]) -> Iterator[str]:
+        yield from self._run_vagrant_command(args).splitlines(keepends=True)
+
+    def start_up(self, *, provider: str, errors: Path) -> subprocess.Popen[bytes]:
+        """Begin ``vagrant up`` in its own process group; its stdout is a pipe, to be read live."""
+        try:
+            with errors.open("wb") as log:
+                return subprocess.Popen(
+                    self._make_vagrant_command(["up", f"--provider={provider}"]),
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    stderr=log,
+                    env={**os.environ, **self._settings},
+                    cwd=self.root,
+                    start_new_session=True,
+                )
+        except FileNotFoundError as error:
+            raise Unavailable("vagrant is not installed", hint="run `vmvc setup`") from error
+
+
+def environment(home: Path, folder: Path) -> Mapping[str, str]:
+    """Settings that keep the user's own Vagrant out of it, and Vagrant off the network."""
+    return {
+        "VAGRANT_HOME": str(home),
+        "VAGRANT_CWD": str(folder),
+        "VAGRANT_VAGRANTFILE": "Vagrantfile",
+        "VAGRANT_DOTFILE_PATH": ".vagrant",
+        "VAGRANT_DEFAULT_PROVIDER": "libvirt",
+        "VAGRANT_CHECKPOINT_DISABLE": "1",
+        "VAGRANT_BOX_UPDATE_CHECK_DISABLE": "1",
+        "VAGRANT_NO_COLOR": "1",
+        "VAGRANT_NO_PARALLEL": "1",
+        "VAGRANT_LOG": "fatal",
+        "LC_ALL": "C.UTF-8",
+    }

@@ -1,0 +1,148 @@
+"""A running Vagrant machine: commands by ssh, figures from its QEMU process, death noticed."""
+
+from __future__ import annotations
+
+import os
+import select
+import threading
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Final
+
+import psutil
+
+from pytest_vmvc.backends import libvirt
+from pytest_vmvc.backends.base import Stopwatch
+from pytest_vmvc.backends.ssh import SshConnection
+from pytest_vmvc.errors import CommandTimedOut, EnvironmentDied
+from pytest_vmvc.model import Completed, Facts, Usage
+
+USAGE_PSS: Final = (
+    "the machine's QEMU process: user + system CPU time, proportional set size (PSS); "
+    "libvirt's daemons are not in it"
+)
+USAGE_RSS: Final = (
+    "the machine's QEMU process: user + system CPU time, resident set size (RSS), as PSS may only "
+    "be read by root; libvirt's daemons are not in it"
+)
+
+
+def usage_definition() -> str:
+    """How this user's usage figures are defined."""
+    return USAGE_PSS if os.geteuid() == 0 else USAGE_RSS
+
+
+class VagrantMachine:
+    """A machine that has given its first answer."""
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        domain: str,
+        facts: Facts,
+        stopwatch: Stopwatch,
+        connection: SshConnection,
+    ) -> None:
+        self._name = name
+        self._domain = domain
+        self._facts = facts
+        self._stopwatch = stopwatch
+        self._connection = connection
+        self._qemu = libvirt.qemu_process(domain)
+        self._released, self._release = os.pipe()
+        self._watcher: threading.Thread | None = None
+        if self._qemu is not None:
+            self._watch(self._qemu.pid)
+
+    @property
+    def name(self) -> str:
+        """Its name, ``vmvc-<run id>-<n>``."""
+        return self._name
+
+    @property
+    def domain(self) -> str:
+        """Its name in libvirt, ``<name>-default``."""
+        return self._domain
+
+    @property
+    def facts(self) -> Facts:
+        """Provenance, complete."""
+        return self._facts
+
+    @property
+    def marks(self) -> Mapping[str, float]:
+        """Seconds since the request, ascending."""
+        return dict(sorted(self._stopwatch.marks.items(), key=lambda item: item[1]))
+
+    def mark(self, name: str) -> float:
+        """Add a mark now, on the stopwatch of its launch, and return its seconds."""
+        return self._stopwatch.mark(name)
+
+    def run(self, argv: Sequence[str], *, timeout_s: float = 30.0, stdin: bytes = b"") -> Completed:
+        """Run a command inside as root; a non-zero exit status is data.
+
+        Raises `CommandTimedOut` (the command is ended) and `EnvironmentDied`.
+        """
+        try:
+            return self._connection.run(argv, timeout_s=timeout_s, stdin=stdin)
+        except CommandTimedOut:
+            if self.alive():
+                raise
+            raise EnvironmentDied(
+                f"{self._name} ended during `{' '.join(argv[:4])}`",
+                hint="its domain is not running any more",
+            ) from None
+
+    def usage(self) -> Usage:
+        """What its QEMU process holds now; raises `EnvironmentDied`."""
+        try:
+            if self._qemu is None or not self._qemu.is_running():
+                raise EnvironmentDied(f"{self._name} ended: its QEMU process is gone")
+            cpu = self._qemu.cpu_times()
+            if os.geteuid() == 0:
+                memory_bytes = self._qemu.memory_full_info().pss
+            else:
+                memory_bytes = self._qemu.memory_info().rss
+        except psutil.Error as error:
+            raise EnvironmentDied(f"{self._name} ended: {error}") from error
+        return Usage(
+            cpu_s=cpu.user + cpu.system,
+            memory_bytes=memory_bytes,
+            definition=usage_definition(),
+        )
+
+    def alive(self) -> bool:
+        """Whether libvirt says that it runs."""
+        return libvirt.running(self._domain)
+
+    def _watch(self, pid: int) -> None:
+        """Hang up as soon as QEMU ends; ssh alone would notice after a minute of silence."""
+        try:
+            process_ended = os.pidfd_open(pid)
+        except ProcessLookupError:
+            self._connection.close()
+            return
+        except OSError:
+            return  # a kernel without it: ssh's own keep-alive has to do
+
+        def watch() -> None:
+            try:
+                ready, _, _ = select.select([process_ended, self._released], [], [])
+                if process_ended in ready:
+                    self._connection.close()
+            finally:
+                os.close(process_ended)
+
+        self._watcher = threading.Thread(target=watch, name=f"{self._name} watch", daemon=True)
+        self._watcher.start()
+
+    def close(self) -> None:
+        """Hang up and stop watching; the machine itself goes on."""
+        with suppress(OSError):
+            os.close(self._release)
+        if self._watcher is not None:
+            self._watcher.join(timeout=10)
+        with suppress(OSError):
+            os.close(self._released)
+        self._connection.close()

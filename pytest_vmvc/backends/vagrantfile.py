@@ -1,0 +1,107 @@
+"""The Vagrantfile of one machine, written so that no value can become Ruby code."""
+
+from __future__ import annotations
+
+import re
+from typing import Literal
+
+import msgspec
+
+from pytest_vmvc.errors import UsageError
+from pytest_vmvc.model import Tier
+
+ACCELERATED: frozenset[Tier] = frozenset({"kvm-hw", "kvm-nested"})
+ANSWER_PORT = "org.vmvc.answer"
+"""Name of the virtio-serial port by which a box's payload answers."""
+
+_MIB = 1 << 20
+_PLAIN = re.compile(r"[A-Za-z0-9 ._/:,=@+-]")
+
+
+class VagrantSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """Which box, as a machine of which size."""
+
+    box: str
+    box_version: str | None = None
+    provider: str = "libvirt"
+    memory_bytes: int = 512 * _MIB
+    vcpus: int = 1
+    userland: str
+    tier: Tier
+    answers: Literal["port", "ssh"] = "port"
+    """``port``: the box's payload answers on a virtio-serial port; ``ssh``: any other box."""
+    box_file: str = ""
+    """Path of the ``.box`` the box was added from: what a user would fetch."""
+
+
+def ruby_string(text: str) -> str:
+    """Quote any text as a Ruby literal that is nothing but that text.
+
+    Raises `UsageError` for text that no encoding can hold.
+    """
+    parts = []
+    for sign in text:
+        if 0xD800 <= ord(sign) < 0xE000:
+            raise UsageError(f"{text!r} is not valid text", hint="use a name without such signs")
+        parts.append(sign if _PLAIN.match(sign) else f"\\u{{{ord(sign):x}}}")
+    return f'"{"".join(parts)}"'
+
+
+def vagrantfile(
+    spec: VagrantSpec,
+    *,
+    name: str,
+    boot_timeout_s: float,
+    network: tuple[str, str],
+    answer_address: tuple[str, int] | None,
+) -> str:
+    """Describe the machine ``<name>-default`` on an existing network (its name and address).
+
+    QEMU dials out to ``answer_address``, if given.
+    """
+    lines = [f"config.vm.box = {ruby_string(spec.box)}"]
+    if spec.box_version is not None:
+        lines.append(f"config.vm.box_version = {ruby_string(spec.box_version)}")
+    lines += [
+        "config.vm.box_check_update = false",
+        f"config.vm.boot_timeout = {max(1, int(boot_timeout_s))}",
+        'config.vm.synced_folder ".", "/vagrant", disabled: true',
+        "config.vm.provider :libvirt do |libvirt|",
+        *(f"  libvirt.{line}" for line in _libvirt_lines(spec, name, network, answer_address)),
+        "end",
+    ]
+    body = "".join(f"  {line}\n" for line in lines)
+    return f'Vagrant.configure("2") do |config|\n{body}end\n'
+
+
+def _libvirt_lines(
+    spec: VagrantSpec,
+    name: str,
+    network: tuple[str, str],
+    answer_address: tuple[str, int] | None,
+) -> list[str]:
+    lines = [
+        'uri = "qemu:///system"',
+        f"default_prefix = {ruby_string(f'{name}-')}",
+        f"memory = {max(1, spec.memory_bytes // _MIB)}",
+        f"cpus = {spec.vcpus}",
+        'graphics_type = "none"',
+        f"management_network_name = {ruby_string(network[0])}",
+        f"management_network_address = {ruby_string(network[1])}",
+        # Else the last machine to go would take the network with it.
+        "management_network_keep = true",
+    ]
+    if spec.tier in ACCELERATED:
+        lines += ['driver = "kvm"', 'cpu_mode = "host-model"']
+    else:
+        lines += ['driver = "qemu"', 'cpu_mode = "custom"', 'cpu_model = "qemu64"']
+    if answer_address is not None:
+        host, port = answer_address
+        arguments = (
+            "-chardev", f"socket,id=vmvcanswer,host={host},port={port}",
+            # A high slot, out of the way of those that libvirt hands out itself.
+            "-device", "virtio-serial-pci,id=vmvcserial,addr=0x1d",
+            "-device", f"virtserialport,bus=vmvcserial.0,chardev=vmvcanswer,name={ANSWER_PORT}",
+        )  # fmt: skip
+        lines += [f"qemuargs :value => {ruby_string(word)}" for word in arguments]
+    return lines

@@ -1,0 +1,197 @@
+"""Destroy what runs have left behind, verify it, and name what would not go."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import msgspec
+
+from pytest_vmvc.backends.base import Reaper
+from pytest_vmvc.errors import TeardownFailed, Unavailable, UsageError, VmvcError
+from pytest_vmvc.paths import cache_dir, state_dir
+from pytest_vmvc.resources import (
+    FolderReaper,
+    Resource,
+    RunScope,
+    beacons,
+    dead_runs,
+    forget,
+    live_runs,
+)
+
+
+class Leftover(msgspec.Struct, frozen=True):
+    """Something that is still there, and why."""
+
+    resource: Resource
+    reason: str
+
+
+class SweepReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What a sweep found and did."""
+
+    destroyed: tuple[Resource, ...] = ()
+    """Destroyed and gone; with ``dry_run`` what would be."""
+    left: tuple[Leftover, ...] = ()
+    untouched: tuple[Resource, ...] = ()
+    """Belongs to a live run, or to one that this sweep must not judge."""
+    skipped: tuple[str, ...] = ()
+    """Backends that could not be asked, with the reason."""
+    forgotten: tuple[str, ...] = ()
+    """Dead runs of which nothing is left."""
+
+
+def reapers() -> tuple[Reaper, ...]:
+    """One for each technology; folders last, since machines live in them."""
+    from pytest_vmvc.backends.docker import DockerReaper
+    from pytest_vmvc.backends.qemu import QemuReaper
+    from pytest_vmvc.backends.vagrant import VagrantReaper
+
+    return (DockerReaper(), VagrantReaper(), QemuReaper(), FolderReaper())
+
+
+def sweep(
+    *,
+    dry_run: bool = False,
+    strangers: bool = False,
+    use: Sequence[Reaper] | None = None,
+) -> SweepReport:
+    """Destroy what belongs to runs that ended without tidying up; a live run is never touched.
+
+    Things of runs that this state folder does not know are touched only with ``strangers``: a run
+    in another network namespace may be alive and out of sight. ``use`` replaces this host's own.
+    """
+    known_dead = dead_runs()
+
+    def doomed(found: Iterable[Resource]) -> frozenset[str]:
+        # Asked after the inventory: a run registers itself before it makes anything, so whatever
+        # was in the inventory and is not of a live run now belongs to none.
+        alive = live_runs() | beacons()
+        ids = {resource.run_id for resource in found} - alive
+        return frozenset(ids if strangers else ids & dead_runs())
+
+    report = _reap(use if use is not None else reapers(), doomed, dry_run=dry_run)
+    if dry_run:
+        return report
+    remaining = {item.resource.run_id for item in report.left}
+    # Twice dead, with an inventory in between: a run that is just registering itself has a folder
+    # and, for an instant, no owner.
+    gone = sorted((known_dead & dead_runs()) - remaining) if not report.skipped else []
+    for run_id in gone:
+        forget(run_id)
+    return msgspec.structs.replace(report, forgotten=tuple(gone))
+
+
+def destroy_run(scope: RunScope, *, use: Sequence[Reaper] | None = None) -> SweepReport:
+    """Destroy everything of one's own run; the last resort of a run that is being ended."""
+    report = _reap(
+        use if use is not None else reapers(), lambda _: frozenset({scope.run_id}), dry_run=False
+    )
+    remaining = {(item.resource.kind, item.resource.name) for item in report.left}
+    if not report.skipped:
+        for resource in scope.held:
+            if (resource.kind, resource.name) not in remaining:
+                scope.release(resource)
+    return report
+
+
+def clean_all() -> list[str]:
+    """Remove images, boxes, cache and state too; returns a line for each thing removed.
+
+    Raises `UsageError` while a run lives, and what a backend raises that will not let go.
+    """
+    if live_runs() | beacons():
+        raise UsageError(
+            "a run is going on: its images and its state cannot be removed",
+            hint="wait for it to end, then run `vmvc clean --all` again",
+        )
+    lines = [*_remove_images(), *_remove_boxes()]
+    for folder in (cache_dir(), state_dir()):
+        if folder.exists():
+            _remove_folder(folder)
+            lines.append(f"removed {folder}")
+    return lines
+
+
+def _reap(
+    use: Sequence[Reaper], choose: Callable[[Iterable[Resource]], frozenset[str]], *, dry_run: bool
+) -> SweepReport:
+    destroyed: list[Resource] = []
+    left: list[Leftover] = []
+    untouched: list[Resource] = []
+    skipped: list[str] = []
+    for reaper in use:
+        try:
+            found = reaper.inventory()
+            chosen = choose(found)
+            victims = [resource for resource in found if resource.run_id in chosen]
+            untouched += [resource for resource in found if resource.run_id not in chosen]
+            reasons = {} if dry_run else _destroy(reaper, victims)
+        except Unavailable as error:
+            skipped.append(f"{reaper.name}: {error}")
+            continue
+        for resource in victims:
+            if (reason := reasons.get(resource)) is None:
+                destroyed.append(resource)
+            else:
+                left.append(Leftover(resource, reason))
+    return SweepReport(
+        destroyed=tuple(destroyed),
+        left=tuple(left),
+        untouched=tuple(untouched),
+        skipped=tuple(skipped),
+    )
+
+
+def _destroy(reaper: Reaper, victims: Sequence[Resource]) -> dict[Resource, str]:
+    """Destroy each and look again; returns what is still there with the reason."""
+    reasons = {}
+    for resource in victims:
+        try:
+            reaper.destroy(resource)
+        except VmvcError as error:
+            reasons[resource] = str(error)
+    if not victims:
+        return {}
+    still = set(reaper.inventory())
+    return {
+        resource: reasons.get(resource, "it was destroyed and is still listed")
+        for resource in victims
+        if resource in still
+    }
+
+
+def _remove_images() -> list[str]:
+    from pytest_vmvc.backends import docker
+    from pytest_vmvc.subjects import debian, klibc, minimal
+
+    lines = []
+    for artefacts in (minimal.load(), klibc.load(), debian.load()):
+        if artefacts is None:
+            continue
+        try:
+            docker.remove_image(artefacts.image_ref)
+        except Unavailable:
+            break
+        lines.append(f"removed image {artefacts.image_ref}")
+    return lines
+
+
+def _remove_boxes() -> list[str]:
+    from pytest_vmvc.backends import vagrant
+
+    vagrant.remove_boxes()
+    return ["removed our boxes and their disks in libvirt's pool"]
+
+
+def _remove_folder(folder: Path) -> None:
+    """Everything in it but the logs that daemons started by setup still write to."""
+    for entry in folder.iterdir():
+        if entry.name == "daemons":
+            continue
+        try:
+            shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
+        except OSError as error:
+            raise TeardownFailed(f"{entry} cannot be removed", hint=str(error)) from error

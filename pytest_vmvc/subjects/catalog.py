@@ -1,0 +1,142 @@
+"""The pairs that ship with the project, made of what this host offers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import cache, partial
+from typing import TYPE_CHECKING, TypeVar
+
+from pytest_vmvc.backends.base import Provider
+from pytest_vmvc.errors import Unavailable, UsageError
+from pytest_vmvc.model import Tier
+from pytest_vmvc.resources import RunScope
+from pytest_vmvc.subjects import Pair, debian, klibc, minimal, pair
+
+if TYPE_CHECKING:
+    from pytest_vmvc.backends.qemu import QemuProvider
+
+_T = TypeVar("_T")
+Offer = Callable[[RunScope], Provider]
+
+
+def load(name: str, scope: RunScope) -> Pair:
+    """Make a shipped pair by name; raises `UsageError` on a name that is not known."""
+    if name not in PAIRS:
+        raise UsageError(f"there is no pair {name}", hint=f"one of {', '.join(PAIRS)}")
+
+    def bound(offers: Mapping[str, Offer]) -> dict[str, Callable[[], Provider]]:
+        return {key: partial(offer, scope) for key, offer in offers.items()}
+
+    return pair(name, bound(PAIRS[name]), userlands=bound(USERLANDS))
+
+
+def requirement(kind: str, scope: RunScope) -> Unavailable | None:
+    """Why ``container``, ``vm`` or ``vagrant`` cannot be had on this host, or None."""
+    try:
+        return REQUIREMENTS[kind](scope).probe()
+    except Unavailable as gap:
+        return gap
+
+
+@cache
+def tier() -> Tier:
+    """The host's accelerator tier; ``none`` where no machine can be started at all."""
+    from pytest_vmvc.backends.accelerator import detect
+
+    artefacts = minimal.load()
+    if artefacts is None:
+        return "none"
+    try:
+        return detect(artefacts.kernel, artefacts.initrd).tier
+    except Unavailable:
+        return "none"
+
+
+def _minimal() -> minimal.MinimalArtefacts:
+    return _built(minimal.load(), minimal.NAME)
+
+
+def _debian() -> debian.DebianArtefacts:
+    return _built(debian.load(), debian.NAME)
+
+
+def _built(artefacts: _T | None, name: str) -> _T:
+    if artefacts is None:
+        raise Unavailable(f"the {name} artefacts are not built", hint="run `vmvc setup`")
+    return artefacts
+
+
+def _container(image: str, userland: str, scope: RunScope) -> Provider:
+    from pytest_vmvc.backends.docker import ContainerSpec, DockerProvider
+
+    return DockerProvider(ContainerSpec(image=image, userland=userland), scope)
+
+
+def _busybox_container(scope: RunScope) -> Provider:
+    return _container(_minimal().image_ref, _minimal().userland, scope)
+
+
+def _debian_container(scope: RunScope) -> Provider:
+    return _container(_debian().image_ref, _debian().userland, scope)
+
+
+def _klibc_container(scope: RunScope) -> Provider:
+    found = _built(klibc.load(), klibc.NAME)
+    return _container(found.image_ref, found.userland, scope)
+
+
+def _bare_machine(scope: RunScope) -> QemuProvider:
+    from pytest_vmvc.backends.qemu import MachineSpec, QemuProvider
+
+    found = _minimal()
+    spec = MachineSpec(
+        kernel=found.kernel,
+        initrd=found.initrd,
+        accelerator=tier(),
+        userland=f"{found.userland}, Linux {found.kernel_release}",
+        fetch_bytes=found.fetch_bytes,
+    )
+    return QemuProvider(spec, scope)
+
+
+def _restored_machine(scope: RunScope) -> Provider:
+    return _bare_machine(scope).restored()
+
+
+def _vagrant_machine(scope: RunScope) -> Provider:
+    from pytest_vmvc.backends.vagrant import VagrantProvider, VagrantSpec
+
+    found = _debian()
+    spec = VagrantSpec(
+        box=found.box_name,
+        box_version=found.box_version,
+        box_file=str(found.box_path),
+        userland=found.userland,
+        tier=tier(),
+    )
+    return VagrantProvider(spec, scope)
+
+
+PAIRS: Mapping[str, Mapping[str, Offer]] = {
+    "minimal": {
+        "container": _busybox_container,
+        "vm": _bare_machine,
+        "vm-restored": _restored_machine,
+    },
+    "debian": {"container": _debian_container, "vm": _vagrant_machine},
+}
+"""Subjects of each pair. A bare machine and a Vagrant machine never share one."""
+
+USERLANDS: Mapping[str, Offer] = {
+    "busybox": _busybox_container,
+    "klibc": _klibc_container,
+    "debian": _debian_container,
+}
+"""Containers that have nothing in common but the kernel."""
+
+REQUIREMENTS: Mapping[str, Offer] = {
+    "container": _busybox_container,
+    "vm": _bare_machine,
+    "vagrant": _vagrant_machine,
+}
+"""What ``--vmvc-require`` may name."""
