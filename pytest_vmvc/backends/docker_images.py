@@ -51,9 +51,10 @@ def import_image(
     engine = Engine()
     with engine.client(timeout_s) as client:
         try:
-            # A generator: the SDK would send a file with two contradicting headers.
+            # A generator: the SDK would send a file with two contradicting headers. The tag in
+            # one word with the name: Podman does not see it alone.
             answer = client.import_image_from_stream(
-                pieces(), repository=repository, tag=tag, changes=list(changes)
+                pieces(), repository=f"{repository}:{tag}", changes=list(changes)
             )
         except api_errors() as error:
             raise BuildFailed(

@@ -15,6 +15,7 @@ from pytest_vmvc.setup.plan import (
     Install,
     JoinGroups,
     Options,
+    PermitKvm,
     Plan,
     StartDaemon,
     StartNetwork,

@@ -1,0 +1,271 @@
+"""Experiments on fake pairs: what they record, and that each can come out the other way."""
+
+import itertools
+import subprocess
+
+import pytest
+
+from pytest_vmvc.backends.fake import FakeClock, FakeLaunch, FakeProvider
+from pytest_vmvc.declaration import differs, distinct, holds, same
+from pytest_vmvc.errors import LaunchFailed, TeardownFailed, Unavailable
+from pytest_vmvc.experiments.base import Settings
+from pytest_vmvc.experiments.cold_start import ColdStart
+from pytest_vmvc.experiments.kernel_facts import KernelFacts
+from pytest_vmvc.experiments.sizes import Sizes
+from pytest_vmvc.host import host_facts, manifest
+from pytest_vmvc.judge import judge
+from pytest_vmvc.lab import Lab
+from pytest_vmvc.model import Completed, Reading
+from pytest_vmvc.resources import RunScope
+from pytest_vmvc.subjects import Pair, pair
+
+
+@pytest.fixture
+def scope(monkeypatch, tmp_path):
+    monkeypatch.setenv("VMVC_STATE_DIR", str(tmp_path / "state"))
+    with RunScope() as scope:
+        yield scope
+
+
+class Bench:
+    """A lab over one pair, with everything that it wrote and said."""
+
+    def __init__(self, subjects, **settings):
+        self.records = []
+        self.said = []
+        self.lab = Lab(
+            load=lambda name: subjects,
+            host=lambda: manifest("kvm-hw"),
+            sink=self.records.append,
+            note=lambda *words: self.said.append(words),
+            settings=Settings(**settings),
+        )
+
+    def measure(self, experiment):
+        return self.lab.evidence(experiment, "planted")
+
+
+def verdict(asked, evidence):
+    return judge(Reading(name="r", question=asked.question), evidence).verdict.value
+
+
+def starts(*seconds):
+    return [FakeLaunch(marks={"created": 0.01, "answer": s}) for s in seconds]
+
+
+def planted(scope, **kinds):
+    clock = FakeClock()
+    return Pair(
+        name="planted",
+        subjects={
+            name.replace("_", "-"): FakeProvider(
+                scope,
+                clock=clock,
+                kind="vm" if name.startswith("vm") else "container",
+                launches=launches,
+            )
+            for name, launches in kinds.items()
+        },
+    )
+
+
+# --- cold_start ----------------------------------------------------------------------------------
+
+
+def test_a_cold_start_is_the_time_to_the_answer_and_to_the_first_command(scope):
+    found = Bench(planted(scope, container=starts(9, *[0.3] * 6), vm=starts(9, *[4] * 6))).measure(
+        ColdStart()
+    )
+    assert [o.value for o in found.row("vm", "start_s")] == [pytest.approx(4)] * 6
+    assert [o.value for o in found.row("vm", "ready_s")] == [pytest.approx(4.01)] * 6
+    assert [o.value for o in found.row("container", "start_s")] == [pytest.approx(0.3)] * 6
+    assert list(found.row("vm", "start_s")[0].marks) == ["created", "answer", "ready"]
+    assert {o.position for o in found.observations} == {0, 1}
+    assert found.find("vm", "start_s").facts.kind == "vm"
+
+
+def test_the_warm_up_is_thrown_away_and_done_once_a_run(scope):
+    bench = Bench(planted(scope, container=starts(9, *[0.3] * 6)))
+    bench.lab.pair("planted").warmed("container")
+    found = bench.measure(ColdStart())
+    assert found.row("container", "start_s")[0].value == pytest.approx(9)
+
+
+def test_every_subject_of_the_pair_takes_part(scope):
+    found = Bench(planted(scope, container=[], vm=[], vm_restored=[]), blocks=7).measure(
+        ColdStart()
+    )
+    assert {o.subject for o in found.observations} == {"container", "vm", "vm-restored"}
+    assert {o.position for o in found.observations} == {0, 1, 2}
+    assert len(found.row("vm-restored", "start_s")) == 7
+
+
+def test_a_failed_start_is_retried_and_counted(scope):
+    launches = [*starts(1, 1), FakeLaunch(failure="launch"), FakeLaunch(failure="death")]
+    found = Bench(planted(scope, container=launches)).measure(ColdStart())
+    assert len(found.row("container", "start_s")) == 6
+    assert [(r.subject, r.block) for r in found.retries] == [("container", 1), ("container", 1)]
+
+
+def test_a_start_that_always_fails_breaks_the_experiment(scope):
+    bench = Bench(planted(scope, container=[*starts(1), *[FakeLaunch(failure="launch")] * 9]))
+    with pytest.raises(LaunchFailed):
+        bench.measure(ColdStart())
+    with pytest.raises(LaunchFailed):
+        bench.measure(ColdStart())
+    assert scope.held == ()
+
+
+def test_a_teardown_that_fails_is_told(scope):
+    bench = Bench(planted(scope, container=[*starts(1), *[FakeLaunch(failure="teardown")] * 9]))
+    with pytest.raises(TeardownFailed):
+        bench.measure(ColdStart())
+
+
+def test_an_interrupt_keeps_what_was_measured_and_leaves_nothing(scope):
+    class Ends(FakeProvider):
+        def launch(self, **options):
+            if len(list(bench.records)) > 8:
+                raise KeyboardInterrupt
+            return super().launch(**options)
+
+    clock = FakeClock()
+    subjects = {"container": Ends(scope, clock=clock), "vm": Ends(scope, clock=clock, kind="vm")}
+    bench = Bench(Pair(name="planted", subjects=subjects))
+    with pytest.raises(KeyboardInterrupt):
+        bench.measure(ColdStart())
+    assert len(bench.records) > 8
+    assert scope.held == ()
+
+
+# --- kernel_facts --------------------------------------------------------------------------------
+
+
+def guests(*, boot_ids, btime=1_700_000_000, on_host=None):
+    """A script that answers like machines with these boot ids, one after the other.
+
+    With ``on_host`` their processes are processes of the host, and gathered there.
+    """
+    ids, known = itertools.cycle(boot_ids), {}
+
+    def script(name, argv, stdin):
+        if argv[0] == "cat":
+            out = f"6.1.0-guest\n{known.setdefault(name, next(ids))}\nbtime {btime}\n"
+        elif argv[0] == "sh" and on_host is not None:
+            on_host.append(subprocess.Popen(stdin.decode().split(" >")[0].split()))
+            out = f"{on_host[-1].pid}\n"
+        elif argv[0] == "sh":
+            out = "17\n"
+        else:
+            return None
+        return Completed(argv=argv, exit_status=0, stdout=out.encode(), stderr=b"", duration_s=0.0)
+
+    return script
+
+
+def kernel_pair(scope, vm):
+    host = host_facts()
+    same_kernel = (
+        f"{host['kernel_release']}\n{host['boot_id']}\nbtime {host['boot_time']}\n".encode()
+    )
+
+    def container(_name, argv, _stdin):
+        out = same_kernel if argv[0] == "cat" else b"17\n"
+        return Completed(argv=argv, exit_status=0, stdout=out, stderr=b"", duration_s=0.0)
+
+    return Pair(
+        name="planted",
+        subjects={
+            "container": FakeProvider(scope, script=container),
+            "vm": FakeProvider(scope, kind="vm", script=vm),
+        },
+        userlands=tuple(FakeProvider(scope, script=container) for _ in range(3)),
+    )
+
+
+def test_machines_with_kernels_of_their_own_support_the_claims(scope):
+    pair_ = kernel_pair(scope, guests(boot_ids=["one", "two"]))
+    found = Bench(pair_).measure(KernelFacts())
+    assert verdict(same("container", "boot_id", other="host"), found) == "SUPPORTED"
+    assert verdict(same("userlands", "boot_id", other="host", min_n=3), found) == "SUPPORTED"
+    assert verdict(differs("vm", "kernel_release", other="host"), found) == "SUPPORTED"
+    assert verdict(differs("vm", "boot_time", other="host"), found) == "SUPPORTED"
+    assert verdict(distinct("vm", "boot_id"), found) == "SUPPORTED"
+    assert verdict(holds("vm", "visible_on_host", value=False), found) == "SUPPORTED"
+
+
+def test_machines_that_share_a_kernel_are_found_out(scope):
+    shared = kernel_pair(scope, guests(boot_ids=["one"]))
+    found = Bench(shared).measure(KernelFacts())
+    assert verdict(distinct("vm", "boot_id"), found) == "REFUTED"
+    of_host = kernel_pair(scope, guests(boot_ids=[host_facts()["boot_id"]]))
+    found = Bench(of_host).measure(KernelFacts())
+    assert verdict(differs("vm", "boot_id", other="host"), found) == "REFUTED"
+
+
+def test_a_container_with_a_kernel_of_its_own_is_found_out(scope):
+    pair_ = kernel_pair(scope, guests(boot_ids=["one", "two"]))
+    planted_ = Pair(
+        name="planted", subjects={"container": pair_.subjects["vm"], "vm": pair_.subjects["vm"]}
+    )
+    found = Bench(planted_).measure(KernelFacts())
+    assert verdict(same("container", "boot_id", other="host"), found) == "REFUTED"
+    assert verdict(holds("container", "visible_on_host"), found) == "REFUTED"
+
+
+def test_a_process_that_is_on_the_host_is_seen(scope):
+    on_host = []
+    pair_ = kernel_pair(scope, guests(boot_ids=["one", "two"], on_host=on_host))
+    try:
+        found = Bench(pair_, instances=1).measure(KernelFacts())
+    finally:
+        for process in on_host:
+            process.kill()
+            process.wait(timeout=10)
+    assert verdict(holds("vm", "visible_on_host", value=False), found) == "REFUTED"
+    assert verdict(holds("vm", "pid_differs"), found) == "REFUTED"
+
+
+# --- sizes ---------------------------------------------------------------------------------------
+
+
+def test_sizes_are_those_of_the_artefacts_and_nothing_is_started(scope):
+    subjects = {
+        "container": FakeProvider(scope, memory_bytes=2_000_000),
+        "vm": FakeProvider(scope, kind="vm", memory_bytes=3_000_000_000),
+    }
+    found = Bench(Pair(name="planted", subjects=subjects)).measure(Sizes())
+    assert found.row("vm", "kept_bytes")[0].value == 3_000_000_000
+    assert found.row("container", "fetch_bytes")[0].value == 1_000_000
+    assert scope.new_name().endswith("-1")
+
+
+# --- pairs and the lab ---------------------------------------------------------------------------
+
+
+def test_what_a_host_lacks_is_missing_with_its_reason(scope):
+    gap = Unavailable("no hypervisor", hint="install one")
+
+    def refuses():
+        raise gap
+
+    found = pair(
+        "planted",
+        {
+            "container": lambda: FakeProvider(scope),
+            "vm": lambda: FakeProvider(scope, unavailable=gap),
+            "vm-restored": refuses,
+        },
+        userlands={"a": lambda: FakeProvider(scope), "b": refuses},
+    )
+    assert list(found.subjects) == ["container"]
+    assert found.missing == {"vm": gap, "vm-restored": gap, "userlands": gap}
+    assert len(found.userlands) == 1
+    evidence = Bench(found).measure(ColdStart())
+    assert evidence.reason_missing("vm") == "no hypervisor — install one"
+
+
+def test_an_experiment_is_made_once_on_each_pair(scope):
+    bench = Bench(planted(scope, container=[]))
+    assert bench.measure(Sizes()) is bench.measure(Sizes())
+    assert sum(type(record).__name__ == "Series" for record in bench.records) == 3
