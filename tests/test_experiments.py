@@ -259,7 +259,8 @@ def test_what_a_host_lacks_is_missing_with_its_reason(scope):
         userlands={"a": lambda: FakeProvider(scope), "b": refuses},
     )
     assert list(found.subjects) == ["container"]
-    assert found.missing == {"vm": gap, "vm-restored": gap, "userlands": gap}
+    assert found.missing == {"vm": gap, "vm-restored": gap}
+    assert found.missing_userland is gap
     assert len(found.userlands) == 1
     evidence = Bench(found).measure(ColdStart())
     assert evidence.reason_missing("vm") == "no hypervisor — install one"

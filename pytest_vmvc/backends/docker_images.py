@@ -20,7 +20,7 @@ from pytest_vmvc.backends.docker_engine import (
     status_of,
     unavailable,
 )
-from pytest_vmvc.errors import BuildFailed, InfrastructureError, TeardownFailed
+from pytest_vmvc.errors import BuildFailed, InfrastructureError, TeardownFailed, VmvcError
 from pytest_vmvc.paths import cache_dir
 
 SAVE_S = 1800.0
@@ -48,26 +48,31 @@ def import_image(
                     raise TimeoutError(f"not done within {timeout_s:g} s")
                 yield piece
 
-    engine = Engine()
-    with engine.client(timeout_s) as client:
-        try:
-            # A generator: the SDK would send a file with two contradicting headers. The tag in
-            # one word with the name: Podman does not see it alone.
+    engine, ref = Engine(), f"{repository}:{tag}"
+    # Podman makes an image also of a stream that breaks off, and sees a tag only with its name.
+    part = f"{ref}-part"
+    try:
+        with engine.client(timeout_s) as client:
+            # A generator: the SDK would send a file with two contradicting headers.
             answer = client.import_image_from_stream(
-                pieces(), repository=f"{repository}:{tag}", changes=list(changes)
+                pieces(), repository=part, changes=list(changes)
             )
-        except api_errors() as error:
-            raise BuildFailed(
-                f"the image {repository}:{tag} was not imported: {cause(error)}",
-                hint="see that the engine's disk has room",
-            ) from error
-    found = inspect_image(engine, f"{repository}:{tag}")
-    if found is None:
+            made = inspect_image(engine, part)
+            if made is None:
+                raise BuildFailed(
+                    f"the image {ref} was not imported: {one_line(str(answer))}",
+                    hint="see that the engine's disk has room, and its log",
+                )
+            client.tag(part, repository, tag)
+            return str(made["Id"])
+    except api_errors() as error:
         raise BuildFailed(
-            f"the image {repository}:{tag} was not imported: {one_line(str(answer))}",
-            hint="see that the engine's disk has room, and its log",
-        )
-    return str(found["Id"])
+            f"the image {ref} was not imported: {cause(error)}",
+            hint="see that the engine's disk has room",
+        ) from error
+    finally:
+        with suppress(VmvcError):
+            remove_image(part)
 
 
 def remove_image(ref: str) -> None:

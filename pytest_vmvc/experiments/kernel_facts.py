@@ -70,8 +70,8 @@ class KernelFacts:
                     pair.warmed(subject)
                     for environment in environments:
                         _inspect(environment, subject, record)
-        if gap := pair.missing.get("userlands"):
-            record.missing("userlands", str(gap))
+        if pair.missing_userland is not None:
+            record.missing("userlands", str(pair.missing_userland))
         for provider in pair.userlands:
             provider.prepare()
             with provider.launch(deadline_s=settings.deadline_s) as environment:

@@ -11,7 +11,7 @@ import msgspec
 
 from pytest_vmvc.ledger import RunLog
 from pytest_vmvc.model import Fact, Metric, Observation, Result
-from pytest_vmvc.report.figures import Figure, figures
+from pytest_vmvc.report.figures import Figure, figures, metric_words
 from pytest_vmvc.report.wording import (
     VERDICT_CLASS,
     agreement,
@@ -203,7 +203,7 @@ def _facts(
         values = [scalar(o.value, unit) for o in seen if (o.metric, o.subject) == (name, subject)]
         rows.extend(
             FactRow(
-                metric=name,
+                metric=metric_words(metrics, name),
                 subject=subject,
                 short=shortened(value),
                 full=value,

@@ -46,11 +46,22 @@ def figures(
         of_metric = [r for r in sampled if r.reading.question.metric == name]
         unit = metrics[name].unit if name in metrics else ""
         own = [o for o in seen if o.metric == name]
-        made += _strip(of_metric, own, name, unit)
+        made += _strip(of_metric, own, metric_words(metrics, name), unit)
         for result in of_metric:
             made += _ratio(result, own, unit)
-        made += [figure for figure in _phases(of_metric, own) if figure not in made]
+    # The marks of one start stand with each of its metrics: one is enough, the one with most.
+    marked = [
+        o for o in seen if o.marks and o.metric in {r.reading.question.metric for r in sampled}
+    ]
+    first = next((o.metric for o in marked), None)
+    made += _phases(sampled, [o for o in marked if o.metric == first])
     return tuple(made)
+
+
+def metric_words(metrics: Mapping[str, Metric], name: str) -> str:
+    """What a person calls a metric."""
+    label = metrics[name].label if name in metrics else ""
+    return label or name.replace("_", " ")
 
 
 def median_phases(seen: Sequence[Observation]) -> dict[str, float]:
@@ -120,7 +131,7 @@ def _strip(
     note = "; ".join([*signs, *(["dashed line: the bound"] if bounds else [])]) + "."
     if len(rows) > 1 and any(len(row.samples) > 1 for row in rows):
         note = f"{note} Thin lines join the two sides of a block."
-    title = f"All samples of {name}"
+    title = f"All samples: {name}"
     drawing = svg.draw(
         charts.strip(rows, unit=unit, bounds=list(bounds)), label=f"{title}. {'; '.join(said)}."
     )

@@ -21,6 +21,8 @@ class Pair:
     subjects: Mapping[str, Provider]
     missing: Mapping[str, Unavailable] = field(default_factory=dict)
     userlands: tuple[Provider, ...] = ()
+    missing_userland: Unavailable | None = None
+    """Why one of the userlands is not among them."""
     _warm: set[str] = field(default_factory=set)
 
     def warmed(self, subject: str) -> bool:
@@ -46,14 +48,12 @@ def pair(
         else:
             subjects[subject] = found
     others = [_available(offer) for offer in (userlands or {}).values()]
-    for found in others:
-        if isinstance(found, Unavailable):
-            missing["userlands"] = found
     return Pair(
         name=name,
         subjects=subjects,
         missing=missing,
         userlands=tuple(found for found in others if not isinstance(found, Unavailable)),
+        missing_userland=next((found for found in others if isinstance(found, Unavailable)), None),
     )
 
 

@@ -283,6 +283,7 @@ def test_images_come_and_go(busybox_tar):
     made = docker.import_image(busybox_tar, "vmvc-test-import", "1", changes=changes, timeout_s=60)
     try:
         assert made == docker.image_id("vmvc-test-import:1")
+        assert docker.image_id("vmvc-test-import:1-part") is None
         assert made.startswith("sha256:")
     finally:
         docker.remove_image("vmvc-test-import:1")
@@ -303,6 +304,7 @@ def test_an_import_that_fails_says_why(tmp_path, busybox_tar, timeout_s):
     with pytest.raises(BuildFailed, match="vmvc-test-bad:1"):
         docker.import_image(path, "vmvc-test-bad", "1", timeout_s=timeout_s)
     assert docker.image_id("vmvc-test-bad:1") is None
+    assert docker.image_id("vmvc-test-bad:1-part") is None
 
 
 # --- what is left behind -------------------------------------------------------------------------
