@@ -42,6 +42,11 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     question: Question
     expect: Expected = "SUPPORTED"
     why: str = ""
+    pairs: tuple[str, ...] = ()
+
+    def on(self, *pairs: str) -> Asked:
+        """Ask it of these pairs only: the others do not have such a subject."""
+        return msgspec.structs.replace(self, pairs=pairs)
 
     def expecting(self, verdict: Expected, *, why: str) -> Asked:
         """State the expected verdict, with the reasoning behind it."""
@@ -143,7 +148,13 @@ def claim(claim_id: str, *, quote: str, readings: Mapping[str, Asked]) -> Callab
                 hint="expecting(..., why=...)",
             )
         registered.append(
-            Reading(name=name, question=asked.question, expect=asked.expect, why=asked.why)
+            Reading(
+                name=name,
+                question=asked.question,
+                expect=asked.expect,
+                why=asked.why,
+                pairs=asked.pairs,
+            )
         )
 
     def declare(function: _F) -> _F:

@@ -183,11 +183,14 @@ def encode(record: Record) -> bytes:
 
 def json_schema() -> dict[str, Any]:
     """JSON schema (2020-12) of a line of the results file."""
-    return {
+    schema = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "description": f"Results of pytest-vmvc, schema version {SCHEMA_VERSION}.",
         **msgspec.json.schema(Record),
     }
+    # Through JSON, so that a default which is a tuple here is the list that a reader gets.
+    found: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(schema))
+    return found
 
 
 def _decode(content: bytes) -> tuple[tuple[Record, ...], tuple[str, ...]]:

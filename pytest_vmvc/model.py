@@ -244,6 +244,8 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     expect: Literal["SUPPORTED", "REFUTED", "INCONCLUSIVE"] = "SUPPORTED"
     why: str = ""
     """Why that is expected, by reasoning and not by what a host showed."""
+    pairs: tuple[str, ...] = ()
+    """Pairs that have the subjects it asks for; empty: all of them."""
 
 
 class Claim(msgspec.Struct, frozen=True, kw_only=True):

@@ -31,6 +31,16 @@ def test_a_declared_function_carries_its_claim():
     )
 
 
+def test_a_reading_may_be_of_some_pairs_only():
+    asked = below("vm-restored", "start_s", 1, "s").on("minimal")
+
+    @claim("own.restored", quote="q", readings={"r": asked})
+    def declared():
+        pass
+
+    assert getattr(declared, ATTRIBUTE).readings[0].pairs == ("minimal",)
+
+
 @pytest.mark.parametrize("claim_id", ["", "Upper.Case", "two words", "dot.", "é"])
 def test_a_malformed_id_is_refused(claim_id):
     with pytest.raises(UsageError, match="malformed"):

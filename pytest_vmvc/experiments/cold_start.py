@@ -46,6 +46,7 @@ class ColdStart:
             provider.prepare()
             if not pair.warmed(subject):
                 _start(provider, settings.deadline_s)
+        record.progress(len(pair.subjects), len(pair.subjects), "warm-up")
         takers = {
             subject: partial(_start, provider, settings.deadline_s)
             for subject, provider in pair.subjects.items()

@@ -60,23 +60,24 @@ class KernelFacts:
         _control()
         for metric, value in host_facts().items():
             record.observe(HOST, metric, value, facts=None, instance=HOST)
-        for subject in ("container", "vm"):
+        for done, subject in enumerate(("container", "vm")):
+            record.progress(done, 3, "part")
             if gap := pair.missing.get(subject):
                 record.missing(subject, str(gap))
             elif provider := pair.subjects.get(subject):
-                record.progress(0, 1, f"{settings.instances} x {subject}")
                 provider.prepare()
                 with _alive(provider, settings) as environments:
                     pair.warmed(subject)
                     for environment in environments:
                         _inspect(environment, subject, record)
+        record.progress(2, 3, "part")
         if pair.missing_userland is not None:
             record.missing("userlands", str(pair.missing_userland))
         for provider in pair.userlands:
             provider.prepare()
             with provider.launch(deadline_s=settings.deadline_s) as environment:
                 _inspect(environment, "userlands", record)
-        record.progress(1, 1, "facts")
+        record.progress(3, 3, "part")
 
 
 @contextmanager
