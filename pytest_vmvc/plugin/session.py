@@ -80,6 +80,7 @@ class Session:
         for number in ENDING_SIGNALS:
             self._handlers[number] = signal.signal(number, _interrupt)
         if not self.is_worker:
+            self._check_output()
             self._sweep_dead_runs()
             self._check_required()
 
@@ -256,6 +257,19 @@ class Session:
             self.report_path = report.write(read(ledger), ledger.with_name("report.html"))
         except Exception as error:  # noqa: BLE001 - whatever breaks the page, the results stand
             self.problems.append(f"no report was written: {type(error).__name__}: {error}")
+
+    def _check_output(self) -> None:
+        """Better now than after the first experiment."""
+        try:
+            self.options.output.mkdir(parents=True, exist_ok=True)
+            writable = os.access(self.options.output, os.W_OK | os.X_OK)
+            reason = "no permission to write there"
+        except OSError as error:
+            writable, reason = False, error.strerror or str(error)
+        if not writable:
+            raise pytest.UsageError(
+                f"--vmvc-output={self.options.output}: {reason}; choose another folder"
+            )
 
     def _check_required(self) -> None:
         if not self.options.require:

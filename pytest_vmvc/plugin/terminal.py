@@ -98,7 +98,7 @@ def summary(session: Session, reporter: Any) -> None:  # noqa: ANN401 - pytest's
         reporter.write_line(f"vmvc: {problem}", yellow=True)
     if session.is_worker or not session.results:
         return
-    reporter.section("claims")
+    reporter.write_sep("=", "claims")
     if reporter.config.get_verbosity() >= 0:
         for result in session.results:
             _line(reporter, result)
@@ -124,4 +124,6 @@ def _line(reporter: Any, result: Result) -> None:  # noqa: ANN401 - pytest's own
         f"{verdict.value:<13} {result.claim} [{result.pair}, {result.reading.name}]{remark}",
         **{COLOURS[verdict]: True},
     )
-    reporter.write_line(f"{'':13} {result.judgement.finding}")
+    judgement = result.judgement
+    untested = verdict is Verdict.NOT_TESTABLE
+    reporter.write_line(f"{'':13} {judgement.reason if untested else judgement.finding}")

@@ -30,6 +30,13 @@ def test_the_ini_file_has_them_too(bed):
     assert (bed.pytester.path / "out" / "latest" / "results.jsonl").exists()
 
 
+def test_an_output_that_cannot_be_is_refused_before_anything_is_measured(bed):
+    bed.pytester.path.joinpath("taken").write_text("a file")
+    result = bed.run("--vmvc-output=taken/results")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*--vmvc-output=*taken/results: Not a directory; choose another*"])
+
+
 def test_the_quick_profile_samples_the_minimal_pair_only(bed):
     lines = bed.pytester.runpytest(
         "--vmvc", "--vmvc-profile=quick", "--collect-only", "-q", "test_own.py"
