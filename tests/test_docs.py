@@ -10,8 +10,42 @@ ROOT = Path(__file__).parent.parent
 RECORDED = ROOT / "docs" / "runs" / "2026-11-23-kvm-unusable" / "results.jsonl"
 
 
+SHOWN = (
+    ("os.guest-per-vm", "one-kernel-each"),
+    ("os.shared-kernel", "any-userland-kernel-same"),
+    ("table.boot-time", "container-in-seconds"),
+    ("table.boot-time", "vm-in-minutes"),
+    ("table.boot-time", "vm-usable-in-minutes"),
+    ("perf.startup-faster", "vm-over-container"),
+    ("perf.startup-faster", "restored-vm-over-container"),
+    ("table.size", "container-kept-in-mbs"),
+    ("table.size", "vm-kept-in-gbs"),
+)
+"""What stands in the README; the page beside the recorded run has every reading."""
+
+
+def cell(result):
+    judgement = result.judgement
+    figure = judgement.finding.partition("; ")[0].partition(", ")[2]
+    return f"{judgement.verdict.value}: {figure}" if judgement.estimate else judgement.verdict.value
+
+
+def short_table(log):
+    """The README's table: chosen readings, a column for each pair."""
+    found = {(r.claim, r.reading.name, r.pair): r for r in log.results}
+    lines = ["| the article says | reading | pair minimal | pair debian |", "|---|---|---|---|"]
+    for claim, reading in SHOWN:
+        cells = [found.get((claim, reading, pair)) for pair in ("minimal", "debian")]
+        lines.append(
+            f"| {found[claim, reading, 'minimal'].quote} | `{claim}` {reading} | "
+            + " | ".join(cell(result) if result else "—" for result in cells)
+            + " |"
+        )
+    return "\n".join(lines)
+
+
 def table(log):
-    """The README's table: a line for each reading, as judged in the run."""
+    """Every reading, as judged in the run."""
     lines = ["| claim | reading | pair | verdict | finding |", "|---|---|---|---|---|"]
     lines += [
         f"| `{r.claim}` | {r.reading.name} | {r.pair} | {r.judgement.verdict.value} "
@@ -21,8 +55,10 @@ def table(log):
     return "\n".join(lines)
 
 
-def test_the_table_is_the_recorded_run():
-    assert table(ledger.read(RECORDED)) in (ROOT / "README.md").read_text()
+def test_the_tables_are_the_recorded_run():
+    log = ledger.read(RECORDED)
+    assert short_table(log) in (ROOT / "README.md").read_text()
+    assert table(log) in (RECORDED.parent / "README.md").read_text()
 
 
 def test_the_recorded_samples_still_give_the_recorded_verdicts():
