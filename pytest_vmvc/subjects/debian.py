@@ -28,6 +28,7 @@ from pytest_vmvc.subjects import store
 from pytest_vmvc.subjects.apt import AptSource, host_source
 from pytest_vmvc.subjects.disk import TOOLS, find_tool, write_disk
 from pytest_vmvc.subjects.guest import CUSTOMIZE
+from pytest_vmvc.subjects.image import ensure_image
 from pytest_vmvc.subjects.packages import extra_packages, read_packages
 
 NAME = "debian"
@@ -86,7 +87,7 @@ def build(progress: Progress) -> DebianArtefacts:
         _require_tools()
         found = store.built(NAME, _recipe(source), lambda folder: _build(folder, source, progress))
     artefacts = _artefacts(found)
-    ensure_image(artefacts, progress)
+    ensure_image(artefacts.image_ref, artefacts.base_path, progress, command="/bin/bash")
     ensure_box(artefacts, progress)
     return artefacts
 
@@ -98,23 +99,6 @@ def load() -> DebianArtefacts | None:
     except Unavailable:
         return None
     return None if found is None else _artefacts(found)
-
-
-def ensure_image(artefacts: DebianArtefacts, progress: Progress) -> None:
-    """Import the root into the container engine unless it has it; an absent engine is no error."""
-    from pytest_vmvc.backends import docker
-
-    repository, tag = artefacts.image_ref.split(":")
-    with suppress(Unavailable):
-        if docker.image_id(artefacts.image_ref) is None:
-            progress("import the Debian image", None)
-            docker.import_image(
-                artefacts.base_path,
-                repository,
-                tag,
-                changes=('CMD ["/bin/bash"]',),
-                timeout_s=PACK_TIMEOUT_S,
-            )
 
 
 def ensure_box(artefacts: DebianArtefacts, progress: Progress) -> None:

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import platform
 import tempfile
-from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 
 from pytest_vmvc import process
 from pytest_vmvc.backends.base import Progress
-from pytest_vmvc.errors import BuildFailed, CommandFailed, Unavailable
+from pytest_vmvc.errors import BuildFailed, CommandFailed
 from pytest_vmvc.subjects import store
 from pytest_vmvc.subjects.archive import Entry, file, folder, write_tar
+from pytest_vmvc.subjects.image import ensure_image
 
 NAME = "klibc"
 REPOSITORY = "vmvc/klibc"
@@ -25,7 +25,6 @@ PACKAGES = ("klibc-utils", "libklibc")
 ROOTFS = "rootfs.tar"
 FETCH_TIMEOUT_S = 300.0
 UNPACK_TIMEOUT_S = 60.0
-IMPORT_TIMEOUT_S = 60.0
 NEEDED = ("cat", "sh", "sleep", "true")
 
 
@@ -44,14 +43,7 @@ def build(progress: Progress) -> KlibcArtefacts:
     """
     found = store.built(NAME, _recipe(), lambda target: _build(target, progress))
     artefacts = _artefacts(found)
-    from pytest_vmvc.backends import docker
-
-    repository, tag = artefacts.image_ref.split(":")
-    with suppress(Unavailable):
-        if docker.image_id(artefacts.image_ref) is None:
-            docker.import_image(
-                artefacts.rootfs, repository, tag, changes=(), timeout_s=IMPORT_TIMEOUT_S
-            )
+    ensure_image(artefacts.image_ref, artefacts.rootfs, progress)
     return artefacts
 
 

@@ -29,13 +29,13 @@ from pytest_vmvc.subjects.archive import (
     write_cpio,
     write_tar,
 )
+from pytest_vmvc.subjects.image import ensure_image
 from pytest_vmvc.subjects.kernel import distribution_kernel, load_order
 
 NAME = "minimal"
 REPOSITORY = "vmvc/minimal"
 KERNEL, INITRD, ROOTFS = "vmlinuz", "initramfs.cpio", "rootfs.tar"
 SPACE_NEEDED_BYTES = 400 * 2**20
-IMPORT_TIMEOUT_S = 120.0
 QUERY_TIMEOUT_S = 20.0
 
 BUSYBOX = tuple(Path(place) for place in ("/bin/busybox", "/usr/bin/busybox"))
@@ -104,7 +104,7 @@ def build(progress: Progress) -> MinimalArtefacts:
     recipe = _recipe(busybox)
     found = store.built(NAME, recipe, lambda target: _build(target, busybox, progress))
     artefacts = _artefacts(found)
-    ensure_image(artefacts, progress)
+    ensure_image(artefacts.image_ref, artefacts.rootfs, progress, command="/bin/sh")
     return artefacts
 
 
@@ -113,23 +113,6 @@ def load() -> MinimalArtefacts | None:
     busybox = _busybox()
     found = store.stored(NAME, _recipe(busybox)) if busybox else None
     return _artefacts(found) if found else None
-
-
-def ensure_image(artefacts: MinimalArtefacts, progress: Progress) -> None:
-    """Import the image unless the engine has it; an absent engine is no error."""
-    from pytest_vmvc.backends import docker
-
-    repository, tag = artefacts.image_ref.split(":")
-    with suppress(Unavailable):
-        if docker.image_id(artefacts.image_ref) is None:
-            progress("import the busybox image", None)
-            docker.import_image(
-                artefacts.rootfs,
-                repository,
-                tag,
-                changes=('CMD ["/bin/sh"]',),
-                timeout_s=IMPORT_TIMEOUT_S,
-            )
 
 
 def userland(busybox: bytes, applets: list[str]) -> list[Entry]:
