@@ -1,6 +1,22 @@
-"""The project's own tests are deterministic: Hypothesis draws the same examples every time."""
+"""The project's own tests: deterministic, and not skipped where they are required."""
 
+import os
+
+import pytest
 from hypothesis import settings
 
+# Hypothesis draws the same examples every time.
 settings.register_profile("deterministic", derandomize=True, deadline=None)
 settings.load_profile("deterministic")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item):
+    """A backend named in VMVC_TESTS_REQUIRE (engine,machine,vagrant,browser) must not be skipped."""
+    report = yield
+    required = set(os.environ.get("VMVC_TESTS_REQUIRE", "").split(","))
+    marked = required.intersection(mark.name for mark in item.iter_markers())
+    if report.skipped and marked and not hasattr(report, "wasxfail"):
+        report.outcome = "failed"
+        report.longrepr = f"skipped, and {', '.join(marked)} is required: {report.longrepr[2]}"
+    return report

@@ -1,4 +1,4 @@
-"""The shipped pairs on a host that lacks something: missing with cause and remedy, never a crash."""
+"""The shipped pairs on a host that lacks something: missing with cause and remedy, no crash."""
 
 import pytest
 
