@@ -12,7 +12,7 @@ settings.load_profile("deterministic")
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item):
-    """A backend named in VMVC_TESTS_REQUIRE (engine,machine,vagrant,browser) must not be skipped."""
+    """What VMVC_TESTS_REQUIRE names (engine,machine,vagrant,browser) must not be skipped."""
     report = yield
     required = set(os.environ.get("VMVC_TESTS_REQUIRE", "").split(","))
     marked = required.intersection(mark.name for mark in item.iter_markers())
