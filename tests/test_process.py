@@ -92,7 +92,9 @@ def test_an_interrupt_ends_the_group_too(tmp_path):
     # Its input comes only when the wait has begun.
     script = f"echo $$ > {pids}; cat; kill -INT $PPID; sleep 600"
     code = f"""
+import signal
 from pytest_vmvc import process
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
 try:
     process.run(["sh", "-c", {script!r}], stdin=b"go", timeout_s=20)
 except KeyboardInterrupt:
