@@ -44,6 +44,7 @@ class Session:
         self.results: list[Result] = []
         self.problems: list[str] = []
         self._readings_hash = ""
+        self._has_claims = False
         self.report_path: Path | None = None
         self._pending: list[Record] = []
         self._writer: LedgerWriter | None = None
@@ -88,9 +89,17 @@ class Session:
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         """Register the readings before any data."""
         try:
-            self._readings_hash = readings_hash(collection.declared(items))
+            claims = collection.declared(items)
         except UsageError as error:
             raise pytest.UsageError(str(error)) from error
+        self._readings_hash = readings_hash(claims)
+        self._has_claims = bool(claims)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self) -> None:
+        """Write the run down before anything is measured, so that even a first Ctrl-C reports."""
+        if self._has_claims and not self.is_worker and not self.config.option.collectonly:
+            self._ledger()
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:  # noqa: ANN401 - xdist is optional

@@ -89,4 +89,6 @@ def test_a_broken_harness_is_an_error_for_all_who_ask_and_measured_once(bed):
     result.stdout.fnmatch_lines(
         ["cold_start on minimal: LaunchFailed: the hypervisor is broken — mend it"]
     )
-    assert not list(bed.pytester.path.glob("vmvc-results/*/results.jsonl"))
+    log = bed.log()
+    assert (log.results, log.observations) == ((), ())
+    assert log.end.exit_status == pytest.ExitCode.TESTS_FAILED

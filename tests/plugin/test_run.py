@@ -81,6 +81,18 @@ def test_a_late_start_is_a_censored_sample(bed):
     assert bed.verdicts()["vm-late"] == "SUPPORTED"
 
 
+@pytest.mark.parametrize(("order", "judged"), [("test_zz", 3), ("test_aa", 0)])
+def test_an_interrupt_keeps_what_was_measured_and_reports(bed, order, judged):
+    bed.pytester.makepyfile(**{order: "def test_interrupts(): raise KeyboardInterrupt"})
+    files = sorted([f"{order}.py", "test_own.py"])
+    result = bed.pytester.runpytest_subprocess("--vmvc", "--vmvc-pair=minimal", *files, timeout=60)
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    assert bed.log().end.interrupted
+    assert len(bed.log().results) == judged
+    page = (bed.pytester.path / "vmvc-results" / "latest" / "report.html").read_text()
+    assert "interrupted" in page
+
+
 def test_the_seed_repeats_the_plan(bed):
     def orders(*args):
         bed.run(*args)
