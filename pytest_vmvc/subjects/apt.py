@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import platform
 import re
 from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
 
+from pytest_vmvc import host
 from pytest_vmvc.errors import Unavailable
 
 KERNELS = {"debian": "linux-image-cloud-amd64", "ubuntu": "linux-image-virtual"}
@@ -32,7 +32,7 @@ def host_source(
     *, etc_apt: Path = ETC_APT, os_release: Mapping[str, str] | None = None
 ) -> AptSource:
     """Read the host's distribution and its sources; raises `Unavailable` where that is no use."""
-    release = os_release if os_release is not None else _os_release()
+    release = os_release if os_release is not None else host.os_release()
     distribution = release.get("ID", "")
     suite = release.get("VERSION_CODENAME", "")
     if distribution not in KERNELS or not suite:
@@ -88,10 +88,3 @@ def own_lines(text: str, suite: str) -> str:
 
 def _is_pocket(word: str, suite: str) -> bool:
     return word == suite or word.startswith((f"{suite}-", f"{suite}/"))
-
-
-def _os_release() -> Mapping[str, str]:
-    try:
-        return platform.freedesktop_os_release()
-    except OSError:
-        return {}

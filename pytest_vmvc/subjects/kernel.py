@@ -13,6 +13,7 @@ import msgspec
 from pytest_vmvc import process
 from pytest_vmvc.backends.base import Progress
 from pytest_vmvc.errors import BuildFailed, CommandFailed, Unavailable
+from pytest_vmvc.host import os_release
 
 META_PACKAGES: Mapping[tuple[str, str], str] = {
     ("debian", "x86_64"): "linux-image-cloud-amd64",
@@ -160,10 +161,7 @@ def _depends(package: str) -> str:
 
 
 def _meta_package() -> str:
-    try:
-        release = platform.freedesktop_os_release()
-    except OSError:
-        release = {}
+    release = os_release()
     for distribution in (release.get("ID", ""), *release.get("ID_LIKE", "").split()):
         name = META_PACKAGES.get((distribution, platform.machine()))
         if name:

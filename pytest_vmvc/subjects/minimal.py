@@ -19,6 +19,7 @@ from pytest_vmvc import process
 from pytest_vmvc.backends.agent import GUEST_AGENT
 from pytest_vmvc.backends.base import Progress
 from pytest_vmvc.errors import BuildFailed, Unavailable
+from pytest_vmvc.host import os_release
 from pytest_vmvc.subjects import store
 from pytest_vmvc.subjects.archive import (
     Entry,
@@ -195,11 +196,8 @@ def _recipe(busybox: Path) -> dict[str, str]:
 
 
 def _system() -> str:
-    try:
-        release = platform.freedesktop_os_release()
-    except OSError:
-        return ""
-    return f"{release.get('ID', '')} {release.get('VERSION_ID', '')}"
+    release = os_release()
+    return f"{release.get('ID', '')} {release.get('VERSION_ID', '')}".strip()
 
 
 def _busybox() -> Path | None:
