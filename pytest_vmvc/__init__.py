@@ -32,10 +32,16 @@ if TYPE_CHECKING:
         holds as holds,
     )
     from pytest_vmvc.declaration import (
+        opinion as opinion,
+    )
+    from pytest_vmvc.declaration import (
         ratio as ratio,
     )
     from pytest_vmvc.declaration import (
         same as same,
+    )
+    from pytest_vmvc.declaration import (
+        slope as slope,
     )
     from pytest_vmvc.model import Evidence as Evidence
     from pytest_vmvc.model import Verdict as Verdict
@@ -43,7 +49,19 @@ if TYPE_CHECKING:
 
 _HOME = {
     **dict.fromkeys(
-        ("at_least", "at_most", "below", "claim", "differs", "distinct", "holds", "ratio", "same"),
+        (
+            "at_least",
+            "at_most",
+            "below",
+            "claim",
+            "differs",
+            "distinct",
+            "holds",
+            "opinion",
+            "ratio",
+            "same",
+            "slope",
+        ),
         "pytest_vmvc.declaration",
     ),
     "Evidence": "pytest_vmvc.model",

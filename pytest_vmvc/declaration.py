@@ -26,7 +26,17 @@ from typing import Literal, TypeVar
 import msgspec
 
 from pytest_vmvc.errors import UsageError
-from pytest_vmvc.model import Bound, Claim, Fact, Question, Ratio, Reading, Scalar
+from pytest_vmvc.model import (
+    Bound,
+    Claim,
+    Fact,
+    Opinion,
+    Question,
+    Ratio,
+    Reading,
+    Scalar,
+    Slope,
+)
 
 ATTRIBUTE = "__vmvc_claim__"
 """Where a test function carries its `Claim`."""
@@ -82,10 +92,7 @@ def ratio(
     min_n: int = 6,
 ) -> Asked:
     """The median of the paired ratios lies beyond a number, usually the margin's edge."""
-    if (above is None) == (below is None):
-        raise UsageError("a ratio needs either `above` or `below`", hint="for example above=1.25")
-    op: Literal["<", ">"] = "<" if above is None else ">"
-    threshold = _finite(below if above is None else above)
+    op, threshold = _one_side("a ratio", above, below)
     if threshold <= 0:
         raise UsageError(f"a ratio is never {threshold:g}", hint="give a positive number")
     return Asked(
@@ -93,6 +100,43 @@ def ratio(
             metric=metric, subject=subject, over=over, op=op, threshold=threshold, min_n=min_n
         )
     )
+
+
+def slope(
+    subject: str,
+    metric: str,
+    *,
+    over: str = "",
+    above: float | None = None,
+    below: float | None = None,
+    unit: str = "ratio",
+    min_n: int = 6,
+) -> Asked:
+    """What one more unit of dose adds to a metric; with ``over``, over what it adds there.
+
+    ``unit`` is the metric's per unit of dose; with ``over`` it is a ratio.
+    """
+    op, threshold = _one_side("a slope", above, below)
+    return Asked(
+        question=Slope(
+            metric=metric,
+            subject=subject,
+            over=over,
+            op=op,
+            threshold=threshold,
+            unit=unit,
+            min_n=min_n,
+        )
+    )
+
+
+def opinion(reason: str) -> Asked:
+    """Nothing that could be measured: the report says so, with the reason."""
+    if not reason.strip():
+        raise UsageError(
+            "an opinion needs the reason why it is one", hint='opinion("a taste: ...")'
+        )
+    return Asked(question=Opinion(reason=reason))
 
 
 def same(subject: str, metric: str, *, other: str, min_n: int = 1) -> Asked:
@@ -121,9 +165,12 @@ def holds(subject: str, metric: str, value: Scalar = True, *, min_n: int = 1) ->
     )
 
 
-def claim(claim_id: str, *, quote: str, readings: Mapping[str, Asked]) -> Callable[[_F], _F]:
+def claim(
+    claim_id: str, *, quote: str, readings: Mapping[str, Asked], pairs: tuple[str, ...] = ()
+) -> Callable[[_F], _F]:
     """Declare a test function to be a claim: ``section.name``, quote, readings by name.
 
+    ``pairs``: ask it of these only (all, where it is empty); a reading may narrow that with `on`.
     Raises `UsageError`, naming the claim, on a malformed id, an empty quote, no readings, or an
     expectation other than SUPPORTED without a reason.
     """
@@ -153,7 +200,7 @@ def claim(claim_id: str, *, quote: str, readings: Mapping[str, Asked]) -> Callab
                 question=asked.question,
                 expect=asked.expect,
                 why=asked.why,
-                pairs=asked.pairs,
+                pairs=asked.pairs or pairs,
             )
         )
 
@@ -192,6 +239,14 @@ def _bound(
             min_n=min_n,
         )
     )
+
+
+def _one_side(
+    what: str, above: float | None, below: float | None
+) -> tuple[Literal["<", ">"], float]:
+    if (above is None) == (below is None):
+        raise UsageError(f"{what} needs either `above` or `below`", hint="for example above=1.25")
+    return ("<", _finite(below)) if above is None else (">", _finite(above))
 
 
 def _finite(value: float | None) -> float:

@@ -19,14 +19,21 @@ from pytest_vmvc.model import (
     Facts,
     Judgement,
     Observation,
+    Opinion,
+    Question,
     Ratio,
     Reading,
     Scalar,
     Series,
+    Slope,
     Verdict,
 )
 from pytest_vmvc.units import quantity
 
+FLATTERED = (
+    "emulated: QEMU disclaims isolation without hardware virtualisation, so what speaks for the "
+    "machine's isolation proves nothing here"
+)
 WORDS = {"<": "below", "<=": "at most", ">": "above", ">=": "at least"}
 
 
@@ -37,6 +44,13 @@ def judge(reading: Reading, evidence: Evidence, *, seed: int = 0) -> Judgement:
     never a verdict.
     """
     question = reading.question
+    if isinstance(question, Opinion):
+        return Judgement(
+            verdict=Verdict.NOT_TESTABLE,
+            finding="Not measured.",
+            reason=question.reason,
+            scope="any host: nothing measurable is said",
+        )
     for subject in _subjects(question):
         if reason := evidence.reason_missing(subject):
             return _unmeasured(f"{subject} is not available: {reason}", evidence, question)
@@ -52,6 +66,8 @@ def judge(reading: Reading, evidence: Evidence, *, seed: int = 0) -> Judgement:
                 found = _judge_bound(question, evidence)
             case Ratio():
                 found = _judge_ratio(question, evidence, seed=seed)
+            case Slope():
+                found = _judge_slope(question, evidence)
             case Fact():
                 found = _judge_fact(question, evidence)
     except ValueError as error:
@@ -136,11 +152,52 @@ def _judge_ratio(question: Ratio, evidence: Evidence, *, seed: int) -> Judgement
     if estimate.low is not None and estimate.high is not None:
         inside = low <= estimate.low and estimate.high <= high
         finding += " Practically equal." if inside else ""
-    # A bent machine in the numerator raises the ratio, in the denominator it lowers it; with one
-    # on both sides nobody knows.
-    over, under = (_is_vm(evidence, name) for name in (question.subject, question.over))
-    grows = None if over and under else (question.op == ">") == over
+    return _conclude(
+        question,
+        evidence,
+        verdict,
+        finding,
+        estimate,
+        inflated_supports=_leaning(question, evidence),
+    )
+
+
+def _judge_slope(question: Slope, evidence: Evidence) -> Judgement:
+    own = _slope(question, evidence, question.subject)
+    estimate = (
+        stats.quotient(own, _slope(question, evidence, question.over)) if question.over else own
+    )
+    verdict = stats.decide(estimate, question.op, question.threshold)
+    over = f" over {question.over}'s" if question.over else ""
+    finding = (
+        f"{_label(evidence, question.subject, question.metric)} per unit of dose{over}, "
+        f"{_spread(estimate, what='slope')}; the bound is {WORDS[question.op]} "
+        f"{quantity(question.threshold, estimate.unit, exact=True)}."
+    )
+    grows = _leaning(question, evidence) if question.over else question.op == ">"
     return _conclude(question, evidence, verdict, finding, estimate, inflated_supports=grows)
+
+
+def _slope(question: Slope, evidence: Evidence, subject: str) -> Estimate:
+    rows = evidence.row(subject, question.metric)
+    if any(row.dose is None for row in rows):
+        raise ValueError(f"{subject}'s {question.metric} has samples without a dose")
+    return stats.slope_interval(
+        [row.dose for row in rows if row.dose is not None],
+        [_number(row) for row in rows],
+        unit=question.unit,
+        confidence=question.confidence,
+    )
+
+
+def _leaning(question: Ratio | Slope, evidence: Evidence) -> bool | None:
+    """Whether a machine's figure that is too large speaks for the claim.
+
+    In the numerator it raises the ratio, in the denominator it lowers it; with a machine on both
+    sides nobody knows.
+    """
+    over, under = (_is_vm(evidence, name) for name in (question.subject, question.over))
+    return None if over and under else (question.op == ">") == over
 
 
 def _judge_fact(question: Fact, evidence: Evidence) -> Judgement:
@@ -160,6 +217,8 @@ def _judge_fact(question: Fact, evidence: Evidence) -> Judgement:
             bad = [value for value in values if value != question.value]
             finding = f"{label}: {_word(question.value)}"
     n = len(values)
+    if _flattered(question, evidence, values):
+        return _undecided(FLATTERED, f"{finding} in {n - len(bad)} of {n}.")
     if bad:
         finding = f"Not so: “{finding}” fails for {len(bad)} of {n} (saw {_word(bad[0])[:60]})."
         return Judgement(
@@ -179,7 +238,7 @@ def _judge_fact(question: Fact, evidence: Evidence) -> Judgement:
 
 
 def _conclude(
-    question: Bound | Ratio,
+    question: Bound | Ratio | Slope,
     evidence: Evidence,
     verdict: Verdict,
     finding: str,
@@ -194,7 +253,13 @@ def _conclude(
         reason = f"too few samples: {estimate.n} of at least {question.min_n}"
     elif verdict is Verdict.INCONCLUSIVE:
         reason = "the interval spans the bound"
-    elif _bent(question, evidence):
+    elif _bent(question, evidence, "flatters"):
+        leans = Verdict.REFUTED if inflated_supports else Verdict.SUPPORTED
+        if inflated_supports is None or verdict == leans:
+            reason, verdict = FLATTERED, Verdict.INCONCLUSIVE
+        else:
+            reason = "a fortiori: emulation may only flatter the machine's isolation"
+    elif _bent(question, evidence, "inflates"):
         leans = Verdict.SUPPORTED if inflated_supports else Verdict.REFUTED
         if inflated_supports is None or verdict == leans:
             reason = (
@@ -207,21 +272,24 @@ def _conclude(
     return Judgement(verdict=verdict, finding=finding, reason=reason, estimate=estimate)
 
 
-def _bent(question: Bound | Ratio, evidence: Evidence) -> bool:
-    """Whether a machine's figure in this question was made larger by emulation."""
+def _bent(question: Question, evidence: Evidence, way: str) -> bool:
+    """Whether emulation bends a machine's figure in this question that way."""
     for subject in _subjects(question):
         series = _series(evidence, subject, question.metric)
         emulated = series.facts is not None and series.facts.accelerator in EMULATED
-        if emulated and series.metric.emulation == "inflates":
+        if emulated and series.metric.emulation == way:
             return True
     return False
 
 
-def _subjects(question: Bound | Ratio | Fact) -> list[str]:
+def _flattered(question: Fact, evidence: Evidence, values: Sequence[Scalar]) -> bool:
+    """Whether all that was seen speaks for the isolation of a machine that is emulated."""
+    return _bent(question, evidence, "flatters") and all(value is True for value in values)
+
+
+def _subjects(question: Question) -> list[str]:
     match question:
-        case Ratio():
-            return [question.subject, question.over]
-        case Fact(other=other) if other:
+        case Ratio(over=other) | Slope(over=other) | Fact(other=other) if other:
             return [question.subject, other]
         case _:
             return [question.subject]
@@ -260,13 +328,13 @@ def _word(value: Scalar) -> str:
     return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
 
 
-def _spread(estimate: Estimate) -> str:
+def _spread(estimate: Estimate, *, what: str = "median") -> str:
     def show(value: float | None) -> str:
         return "unbounded" if value is None else quantity(value, estimate.unit)
 
     if estimate.method == "exact":
         return show(estimate.effect)
-    text = f"median {show(estimate.effect)}"
+    text = f"{what} {show(estimate.effect)}"
     if estimate.low is not None or estimate.high is not None:
         text += (
             f" ({estimate.confidence:.0%} interval {show(estimate.low)} to {show(estimate.high)}"
@@ -283,7 +351,7 @@ def _undecided(reason: str, finding: str = "") -> Judgement:
     )
 
 
-def _unmeasured(reason: str, evidence: Evidence, question: Bound | Ratio | Fact) -> Judgement:
+def _unmeasured(reason: str, evidence: Evidence, question: Question) -> Judgement:
     return Judgement(
         verdict=Verdict.NOT_TESTABLE,
         finding="Not measured.",

@@ -1,14 +1,22 @@
-"""One run's bench: each experiment is made at most once on each pair, whoever asks for it."""
+"""One run's bench: each experiment is made at most once on each pair, whoever asks for it.
+
+What times nothing is done first, pair beside pair, in environments that stay for all of it; then
+everything is taken down, and what is timed has the host for itself.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import Any
 
 from filelock import FileLock, Timeout
 
-from pytest_vmvc.errors import InfrastructureError, VmvcError
-from pytest_vmvc.experiments.base import Experiment, Note, Recorder, Settings
+from pytest_vmvc import experiments
+from pytest_vmvc.errors import InfrastructureError
+from pytest_vmvc.experiments.base import Ended, Experiment, Note, Recorder, Rider, Settings
 from pytest_vmvc.model import Evidence, Host, Record
 from pytest_vmvc.paths import state_dir
 from pytest_vmvc.subjects import Pair
@@ -16,12 +24,17 @@ from pytest_vmvc.subjects import Pair
 QUEUE_TIMEOUT_S = 3600.0
 """Longest wait for another run of this user that is measuring."""
 
+Wanted = tuple[str, str]
+"""Name of an experiment, and of the pair it is wanted on."""
+
 
 class Lab:
     """Runs experiments on demand and keeps their evidence.
 
-    ``load`` makes a pair by name; ``sink`` is handed every record as soon as it exists, so that an
-    interrupted run has lost nothing; ``note`` tells a person how far it is.
+    ``load`` makes a pair by name; ``sink`` is handed every record as soon as it exists, one at a
+    time, so that an interrupted run has lost nothing; ``note`` tells a person how far it is.
+    ``wanted`` is everything that this run will ask for: what times nothing is then made side by
+    side, and riders share the environments of their carrier.
     """
 
     def __init__(
@@ -32,26 +45,35 @@ class Lab:
         sink: Callable[[Record], None],
         note: Note,
         settings: Settings,
+        wanted: Iterable[Wanted] = (),
+        catalogue: Callable[[str], Any] = experiments.load,
     ) -> None:
         self._load = load
         self._host = host
         self._sink = sink
         self._note = note
         self.settings = settings
+        self._wanted = tuple(dict.fromkeys(wanted))
+        self._catalogue = catalogue
         self._pairs: dict[str, Pair] = {}
-        self._evidence: dict[tuple[str, str], Evidence | VmvcError] = {}
+        self._evidence: dict[Wanted, Evidence | Exception] = {}
+        self._writing = threading.Lock()
+        self._ended = threading.Event()
 
-    def evidence(self, experiment: Experiment, pair_name: str) -> Evidence:
+    def evidence(self, name: str, pair: str) -> Evidence:
         """The evidence of an experiment on a pair, measured now or earlier in this run.
 
         Raises whatever broke the experiment, again for everyone who asks: a broken harness is not
         retried until it is green.
         """
-        key = (experiment.name, pair_name)
-        if key not in self._evidence:
-            self._evidence[key] = self._measure(experiment, pair_name)
-        found = self._evidence[key]
-        if isinstance(found, VmvcError):
+        if (name, pair) not in self._evidence:
+            with self._alone():
+                self._survey()
+                if (name, pair) not in self._evidence:
+                    self._make(name, pair)
+                    self._close()
+        found = self._evidence[name, pair]
+        if isinstance(found, Exception):
             raise found.with_traceback(None)
         return found
 
@@ -61,14 +83,76 @@ class Lab:
             self._pairs[name] = self._load(name)
         return self._pairs[name]
 
-    def _measure(self, experiment: Experiment, pair_name: str) -> Evidence | VmvcError:
-        with self._alone():
-            record = Recorder(experiment, pair_name, sink=self._sink, note=self._note)
+    def _survey(self) -> None:
+        """Make all that is wanted and times nothing: pairs side by side, then nothing stands."""
+        open_ones = [
+            w for w in self._wanted if experiments.is_survey(w[0]) and w not in self._evidence
+        ]
+        pairs = dict.fromkeys(pair for _, pair in open_ones)
+        if not open_ones:
+            return
+        for pair in pairs:
+            self.pair(pair)  # one after the other: making one may build what the next one uses
+
+        def work(pair: str) -> None:
+            for name, own in open_ones:
+                if own == pair:
+                    self._make(name, pair)
+
+        with ThreadPoolExecutor(max_workers=len(pairs)) as pool:
+            parts = [pool.submit(work, pair) for pair in pairs]
             try:
-                experiment.run(self.pair(pair_name), record, self.settings)
-            except VmvcError as error:
-                return error
-            return record.evidence(self._host())
+                for part in parts:
+                    part.result()
+            except BaseException:
+                self._ended.set()  # the threads leave their environments at their next record
+                raise
+            finally:
+                for part in parts:
+                    part.exception()
+                self._close()
+
+    def _close(self) -> None:
+        for pair in self._pairs.values():
+            pair.close()
+
+    def _make(self, asked: str, pair: str) -> None:
+        """Make one experiment with the wanted ones that ride with it; keep what comes of each."""
+        name = experiments.carrier_of(asked) or asked
+        riding = {w for w, on in (*self._wanted, (asked, pair)) if on == pair}
+        riders = {
+            rider: (made, self._recorder(made, pair))
+            for rider in sorted(riding)
+            if experiments.carrier_of(rider) == name
+            for made in (self._catalogue(rider),)
+        }
+        experiment = self._catalogue(name)
+        record = self._recorder(experiment, pair, riders)
+        failed: Exception | None = None
+        try:
+            experiment.run(self.pair(pair), record, self.settings)
+        except Ended:
+            return
+        except Exception as error:  # noqa: BLE001 - raised again for everyone who asks for it
+            failed = error
+        host = self._host()
+        self._evidence[name, pair] = failed or record.evidence(host)
+        for rider, (_, own) in riders.items():
+            self._evidence[rider, pair] = failed or own.evidence(host)
+
+    def _recorder(
+        self,
+        of: Experiment | Rider,
+        pair: str,
+        riders: Mapping[str, tuple[Rider, Recorder]] | None = None,
+    ) -> Recorder:
+        return Recorder(
+            of, pair, sink=self._write, note=self._note, riders=riders, ended=self._ended
+        )
+
+    def _write(self, record: Record) -> None:
+        with self._writing:
+            self._sink(record)
 
     @contextmanager
     def _alone(self) -> Iterator[None]:

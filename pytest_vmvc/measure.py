@@ -9,18 +9,21 @@ from functools import partial
 import msgspec
 
 from pytest_vmvc.errors import InfrastructureError
+from pytest_vmvc.model import Scalar
 
 RETRIES = 2
 """Infrastructure errors tolerated per sample; each is counted in the record."""
 
 
 class Sample(msgspec.Struct, frozen=True, kw_only=True):
-    """One timed start: seconds to its end mark, with the marks on the way."""
+    """What one fresh provision gave: a value for each metric, with the marks on the way."""
 
-    value: float
+    values: dict[str, Scalar]
     marks: dict[str, float] = {}
     censored: bool = False
     instance: str = ""
+    riders: dict[str, dict[str, Scalar]] = {}
+    """What other experiments have seen in the same environment, by their names."""
 
 
 class Taken(msgspec.Struct, frozen=True, kw_only=True):

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, NoReturn
 
 import msgspec
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Version of the results file; raised with every change that an old reader would not understand."""
 
 Kind = Literal["container", "vm"]
@@ -95,8 +95,10 @@ class Metric(msgspec.Struct, frozen=True, kw_only=True):
     definition: str
     label: str = ""
     """What a person calls it, as in “the container's start-up time”."""
-    emulation: Literal["inflates", "none"] = "none"
-    """``inflates``: emulating the CPU makes a machine's figure bigger, never smaller."""
+    emulation: Literal["inflates", "flatters", "none"] = "none"
+    """``inflates``: emulating the CPU makes a machine's figure bigger, never smaller. ``flatters``:
+    what speaks for an emulated machine's isolation (a yes, or a smaller figure) proves nothing, as
+    QEMU disclaims isolation without hardware virtualisation; what speaks against it stands."""
 
 
 class Series(msgspec.Struct, frozen=True, kw_only=True, tag_field="record", tag="series"):
@@ -127,6 +129,8 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True, tag_field="record",
     """Seconds from the request to each sub-mark, host's monotonic clock, ascending."""
     censored: bool = False
     instance: str = ""
+    dose: float | None = None
+    """What was varied on purpose (padding in bytes, instances alive): the x of a slope."""
 
 
 class Missing(msgspec.Struct, frozen=True, kw_only=True, tag_field="record", tag="missing"):
@@ -187,8 +191,10 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
         return tuple(o for o in self.observations if o.subject == subject and o.metric == metric)
 
     def reason_missing(self, subject: str) -> str | None:
-        """Why a subject did not take part."""
-        return next((m.reason for m in self.missing if m.subject == subject), None)
+        """Why a subject did not take part; without ``vm`` there is no ``vm-limited`` either."""
+        of_kind = subject.partition("-")[0]
+        reasons = {m.subject: m.reason for m in self.missing}
+        return reasons.get(subject) or reasons.get(of_kind)
 
 
 # --- what is claimed -----------------------------------------------------------------------------
@@ -233,7 +239,32 @@ class Fact(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="fac
     min_n: int = 1
 
 
-Question = Bound | Ratio | Fact
+class Slope(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="slope"):
+    """Growth of one subject's metric per unit of its dose, against a number.
+
+    With ``over`` it is the quotient of two subjects' slopes, a plain ratio.
+    """
+
+    metric: str
+    subject: str
+    op: Literal["<", ">"]
+    threshold: float
+    unit: str
+    over: str = ""
+    min_n: int = 6
+    confidence: float = 0.95
+
+
+class Opinion(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="opinion"):
+    """What no measurement can decide, and why: advice, taste, a forecast."""
+
+    reason: str
+    metric: str = ""
+    subject: str = ""
+    min_n: int = 0
+
+
+Question = Bound | Ratio | Slope | Fact | Opinion
 
 
 class Reading(msgspec.Struct, frozen=True, kw_only=True):

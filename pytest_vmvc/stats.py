@@ -2,7 +2,9 @@
 
 Sources. Median by order statistics: W. J. Conover, *Practical Nonparametric Statistics*, 3rd ed.,
 section 3.2 (exact binomial ranks). BCa bootstrap: B. Efron, *Better bootstrap confidence
-intervals*, JASA 82 (1987), as implemented by `scipy.stats.bootstrap`.
+intervals*, JASA 82 (1987), as implemented by `scipy.stats.bootstrap`. Slope: P. K. Sen, *Estimates
+of the regression coefficient based on Kendall's tau*, JASA 63 (1968), as implemented by
+`scipy.stats.theilslopes`.
 """
 
 from __future__ import annotations
@@ -87,6 +89,52 @@ def ratio_interval(
         high=_exp(high),
         unit="ratio",
         method=method,
+    )
+
+
+def slope_interval(
+    doses: Sequence[float], values: Sequence[float], *, unit: str, confidence: float = 0.95
+) -> Estimate:
+    """Theil-Sen slope of ``values`` over ``doses`` with Sen's distribution-free interval.
+
+    Raises ValueError on unequal lengths, values that are not finite, or fewer than two doses.
+    """
+    _check(values)
+    _check(doses)
+    if len(doses) != len(values):
+        raise ValueError(f"a slope needs a dose for each value, got {len(doses)} of {len(values)}")
+    if len(set(doses)) < 2:
+        raise ValueError("a slope needs at least two doses")
+    from scipy.stats import theilslopes
+
+    found = theilslopes(values, doses, alpha=confidence)
+    return Estimate(
+        effect=float(found.slope),
+        low=float(found.low_slope),
+        high=float(found.high_slope),
+        confidence=confidence,
+        n=len(values),
+        unit=unit,
+        method="Theil-Sen slope, Sen's interval",
+    )
+
+
+def quotient(over: Estimate, under: Estimate) -> Estimate:
+    """One slope over another; the interval takes the worst ends of both, so it is conservative.
+
+    Where the denominator's interval reaches zero nothing bounds the quotient.
+    """
+    found = [over.effect, over.low, over.high, under.effect, under.low, under.high]
+    effect, low, high, base, base_low, base_high = (math.nan if x is None else x for x in found)
+    ends = [x / y for x in (low, high) for y in (base_low, base_high)] if base_low > 0 else []
+    return Estimate(
+        effect=effect / base if base else None,
+        low=min(ends, default=None),
+        high=max(ends, default=None),
+        confidence=min(over.confidence, under.confidence),
+        n=min(over.n, under.n),
+        unit="ratio",
+        method=f"quotient of two slopes ({over.method}), worst ends",
     )
 
 

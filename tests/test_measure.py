@@ -33,7 +33,7 @@ def test_the_seed_is_the_plan():
 def test_sides_alternate_and_never_run_in_one_piece():
     taken = list(
         interleave(
-            {"a": lambda: Sample(value=1), "b": lambda: Sample(value=2)},
+            {"a": lambda: Sample(values={"x": 1}), "b": lambda: Sample(values={"x": 2})},
             plan=Plan(blocks=6, seed=3),
             on_retry=lambda *_: None,
         )
@@ -50,7 +50,7 @@ def test_an_infrastructure_error_is_retried_and_counted():
     def taker():
         if error := next(failures):
             raise error
-        return Sample(value=1)
+        return Sample(values={"x": 1})
 
     taken = list(
         interleave(

@@ -34,8 +34,11 @@ HEADER_BYTES = 128
 GUEST_AGENT = r"""# Sourced by init; `supervise` never returns.
 work=/run/vmvc
 
+# The first number of a port is that of its device, which other devices shift.
+port() { set -- /dev/vport*p"$1"; echo "$1"; }
+
 serve() {
-  exec 3<>/dev/vport0p1 || exit 1
+  exec 3<>"$(port 1)" || exit 1
   while :; do
     # Nothing can be read while the host's end is closed.
     read -r verb id size words <&3 || { sleep 0.1; continue; }
@@ -85,7 +88,7 @@ await() {
 }
 
 killer() {
-  exec 4<>/dev/vport0p2 || exit 1
+  exec 4<>"$(port 2)" || exit 1
   while :; do
     read -r verb id <&4 || { sleep 0.1; continue; }
     [ "$verb" = vmvc:kill ] || continue
@@ -99,7 +102,7 @@ supervise() {
   mkdir -p $work
   : >$work/current
   : >$work/ended
-  until [ -e /dev/vport0p1 ] && [ -e /dev/vport0p2 ]; do sleep 0.05; done
+  until [ -e "$(port 1)" ] && [ -e "$(port 2)" ]; do sleep 0.05; done
   while :; do
     (killer 2>/dev/null) &
     killing=$!

@@ -7,7 +7,10 @@ import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Protocol, runtime_checkable
+from pathlib import Path
+from typing import Literal, Protocol, runtime_checkable
+
+import msgspec
 
 from pytest_vmvc.errors import Unavailable
 from pytest_vmvc.model import Artefact, Completed, Facts, Kind, Usage
@@ -36,6 +39,43 @@ class Stopwatch:
     def mark(self, name: str) -> float:
         """Record ``name`` now (the first time counts) and return its seconds."""
         return self.marks.setdefault(name, self._clock() - self._start)
+
+
+Configuration = Literal["default", "hardened", "host-pid"]
+"""``hardened``: no capabilities, read-only root, no new privileges, no network; ``host-pid``: the
+host's process table, as a positive control."""
+
+
+class Shape(msgspec.Struct, frozen=True, kw_only=True):
+    """What a start is granted, where that is not its provider's default."""
+
+    memory_bytes: int | None = None
+    """Memory, swap included."""
+    vcpus: float | None = None
+    """CPUs, or CPU time in CPUs."""
+    processes: int | None = None
+    """Most processes and threads at once."""
+    ports: tuple[int, ...] = ()
+    """TCP ports inside that the host reaches on its loopback (`Serves`); nothing else does."""
+    configuration: Configuration = "default"
+    shared_folder: Path | None = None
+    """A folder of the host that is writable inside, at ``/shared``: a fault, planted on purpose."""
+
+
+@runtime_checkable
+class Shapeable(Protocol):
+    """Can start the same artefact in another shape."""
+
+    def shaped(self, shape: Shape) -> Provider:
+        """The same artefact in that shape; raises `Unavailable` for what this technology lacks."""
+
+
+@runtime_checkable
+class Serves(Protocol):
+    """Can be talked to by TCP from the host's loopback."""
+
+    def address(self, port: int) -> tuple[str, int]:
+        """Where a port of its `Shape` is reached from the host."""
 
 
 class Environment(Protocol):

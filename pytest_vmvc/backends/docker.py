@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
+from pytest_vmvc.backends.base import Configuration, Shape
 from pytest_vmvc.backends.docker_container import USAGE_DEFINITION, Container
 from pytest_vmvc.backends.docker_engine import Engine, engine_summary
 from pytest_vmvc.backends.docker_images import (
@@ -41,6 +43,18 @@ ARTEFACT_DEFINITION = (
     "fetch: the saved image, gzip level 6; keep: its unpacked layers; virtual: the same with every "
     "layer it shares"
 )
+
+CONFIGURATIONS: Mapping[Configuration, Mapping[str, Any]] = {
+    "default": {},
+    "hardened": {
+        "cap_drop": ["ALL"],
+        "read_only": True,
+        "tmpfs": {"/tmp": "size=16m"},  # noqa: S108 - the container's own
+        "security_opt": ["no-new-privileges"],
+        "network_mode": "none",
+    },
+    "host-pid": {"pid_mode": "host"},
+}
 
 APPEAR_S = 2.0
 """How long a container whose creation was cut off may take to appear."""
@@ -143,6 +157,21 @@ class DockerProvider:
                 f"the container engine has no image {self.spec.image}", hint="run `vmvc setup`"
             )
         return found
+
+    def shaped(self, shape: Shape) -> DockerProvider:
+        """The same image in another shape."""
+        options: dict[str, Any] = {**self.spec.host_options, **CONFIGURATIONS[shape.configuration]}
+        if shape.shared_folder is not None:
+            options["binds"] = {str(shape.shared_folder): {"bind": "/shared", "mode": "rw"}}
+        spec = replace(
+            self.spec,
+            memory_bytes=shape.memory_bytes or self.spec.memory_bytes,
+            vcpus=shape.vcpus or self.spec.vcpus,
+            processes=shape.processes or self.spec.processes,
+            ports=shape.ports or self.spec.ports,
+            host_options=options,
+        )
+        return DockerProvider(spec, self._scope)
 
     def artefact(self) -> Artefact:
         """Bytes of the image; the compressed size is found once per image and then cached."""

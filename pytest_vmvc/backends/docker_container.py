@@ -105,6 +105,15 @@ class Container:
             definition=USAGE_DEFINITION,
         )
 
+    def address(self, port: int) -> tuple[str, int]:
+        """Where a published port is reached; raises `EnvironmentDied` and KeyError."""
+        with self._client() as client:
+            found = client.inspect_container(self.name)["NetworkSettings"]["Ports"]
+        if not found:
+            self._died("it has no network any more")
+        binding = found[f"{port}/tcp"][0]
+        return binding["HostIp"], int(binding["HostPort"])
+
     def run(self, argv: Sequence[str], *, timeout_s: float = 30.0, stdin: bytes = b"") -> Completed:
         """Run a command inside as root; a non-zero exit status is data, not an error.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pytest_vmvc.backends.base import ANSWER, Stopwatch, new_nonce
@@ -45,6 +45,12 @@ class ContainerSpec:
     """Limit of memory, swap included; None: no limit."""
     vcpus: float | None = None
     """Limit of CPU time in CPUs; None: no limit."""
+    processes: int | None = None
+    """Limit of processes and threads; None: no limit."""
+    ports: tuple[int, ...] = ()
+    """TCP ports that are published on the loopback, each under a number that the engine picks."""
+    host_options: Mapping[str, Any] = field(default_factory=dict)
+    """Further words of the SDK's ``create_host_config``; none of them may be ``privileged``."""
     runtime: str | None = None
     """The engine's runtime to use; None: its default."""
     base_url: str | None = None
@@ -129,7 +135,10 @@ def _config(
         # Without swap: the grant is the limit.
         memswap_limit=spec.memory_bytes,
         nano_cpus=None if spec.vcpus is None else round(spec.vcpus * 1e9),
+        pids_limit=spec.processes,
+        port_bindings=dict.fromkeys(spec.ports, ("127.0.0.1",)),
         runtime=spec.runtime,
+        **spec.host_options,
     )
     return dict(
         client.create_container_config(
@@ -138,6 +147,7 @@ def _config(
             # Also overrides an entry point of the image.
             entrypoint=[spec.argv[0]],
             environment={"VMVC_NONCE": nonce},
+            ports=list(spec.ports),
             labels=dict(labels),
             host_config=host,
         )

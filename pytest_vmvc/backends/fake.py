@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
-from pytest_vmvc.backends.base import Stopwatch
+import msgspec
+
+from pytest_vmvc.backends.base import Shape, Stopwatch
 from pytest_vmvc.backends.fake_environment import (
     USAGE_DEFINITION,
     FakeClock,
@@ -86,6 +88,20 @@ class FakeProvider:
         """Do nothing, or raise the scripted `Unavailable`."""
         if self._unavailable is not None:
             raise self._unavailable
+
+    def shaped(self, shape: Shape) -> FakeProvider:
+        """The same script; the shape stands in the facts, for the script's author to look at."""
+        given = msgspec.to_builtins(shape, enc_hook=str)
+        return FakeProvider(
+            self._scope,
+            kind=self.kind,
+            clock=self.clock,
+            unavailable=self._unavailable,
+            script=self._script,
+            memory_bytes=shape.memory_bytes or self._memory_bytes,
+            accelerator=self._tier,
+            extra={**self._extra, **{key: str(value) for key, value in given.items() if value}},
+        )
 
     def artefact(self) -> Artefact:
         """Sizes out of thin air; the compressed one is half."""

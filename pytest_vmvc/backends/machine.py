@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import subprocess
 import time
@@ -15,7 +16,13 @@ from pytest_vmvc.backends.agent import AgentChannel
 from pytest_vmvc.backends.base import Stopwatch
 from pytest_vmvc.backends.console import Console
 from pytest_vmvc.backends.qmp import Monitor
-from pytest_vmvc.errors import EnvironmentDied, LaunchFailed, LaunchTimedOut, TeardownFailed
+from pytest_vmvc.errors import (
+    EnvironmentDied,
+    InfrastructureError,
+    LaunchFailed,
+    LaunchTimedOut,
+    TeardownFailed,
+)
 from pytest_vmvc.model import Completed, Facts, Usage
 from pytest_vmvc.process import end_group
 from pytest_vmvc.resources import RunScope
@@ -24,6 +31,16 @@ USAGE_DEFINITION = (
     "QEMU process seen from the host: user + system CPU time, and PSS (RSS where PSS may not be "
     "read) of its whole address space, guest memory that was touched included"
 )
+GUEST_NETWORK = """for module in failover net_failover virtio_net; do
+    insmod "/lib/modules/$module.ko" 2>/dev/null
+done
+until [ -e /sys/class/net/eth0 ]; do sleep 0.05; done
+ip link set lo up
+ip addr add 10.0.2.15/24 dev eth0
+ip link set eth0 up"""
+"""QEMU's own network has this address for its one guest."""
+
+FORWARD = re.compile(r"TCP\[HOST_FORWARD\]\s+\S+\s+(\S+)\s+(\d+)\s+\S+\s+(\d+)\s")
 WIRES = ("serial", "requests", "kills", "monitor")
 DEATH_TIMEOUT_S = 5.0
 """Seconds between the end of QEMU's channels and the end of its process."""
@@ -38,6 +55,7 @@ class QemuMachine:
         self._errors = scratch / f"{name}.err"
         self._facts = facts
         self._known_facts: Facts | None = None
+        self._forwards: dict[int, tuple[str, int]] = {}
         self._watch = Stopwatch()
         self._child: subprocess.Popen[bytes] | None = None
         self._monitor: Monitor | None = None
@@ -108,6 +126,24 @@ class QemuMachine:
         if self._monitor is None:
             self._monitor = Monitor(self._monitor_channel, name=self._name)
         return self._monitor
+
+    def address(self, port: int) -> tuple[str, int]:
+        """Where a forwarded port is reached; the first call brings the guest's network up.
+
+        Raises `InfrastructureError` for a port that is not forwarded, and `EnvironmentDied`.
+        """
+        if not self._forwards:
+            self.run(["sh", "-c", GUEST_NETWORK])
+            said = self.monitor.execute("human-monitor-command", {"command-line": "info usernet"})
+            self._forwards = {
+                int(inside): (host, int(outside))
+                for host, outside, inside in FORWARD.findall(str(said))
+            }
+        if port not in self._forwards:
+            raise InfrastructureError(
+                f"{self._name} does not forward port {port}", hint="name it in the shape"
+            )
+        return self._forwards[port]
 
     def console(self) -> str:
         """The last lines of its console."""

@@ -17,7 +17,7 @@ import msgspec
 import psutil
 
 from pytest_vmvc import process
-from pytest_vmvc.backends.base import new_nonce
+from pytest_vmvc.backends.base import Shape, new_nonce
 from pytest_vmvc.backends.machine import USAGE_DEFINITION, QemuMachine, running
 from pytest_vmvc.errors import TeardownFailed, Unavailable
 from pytest_vmvc.model import Artefact, Facts, Kind, Tier
@@ -56,6 +56,8 @@ class MachineSpec(msgspec.Struct, frozen=True, kw_only=True):
     """Further words of the kernel's command line."""
     options: tuple[str, ...] = ()
     """Further options of QEMU."""
+    ports: tuple[int, ...] = ()
+    """TCP ports that are forwarded from the loopback, each from a number that QEMU picks."""
 
 
 def binary() -> str:
@@ -170,6 +172,22 @@ class QemuProvider:
 
         return RestoredProvider(self, self._scope)
 
+    def shaped(self, shape: Shape) -> QemuProvider:
+        """The same kernel and initramfs in another shape; raises `Unavailable`."""
+        if shape.processes is not None or shape.configuration == "host-pid":
+            raise Unavailable("a machine has a process table of its own, which nobody can share")
+        if shape.shared_folder is not None:
+            raise Unavailable("the bare machine cannot share a folder with the host")
+        if shape.vcpus is not None and shape.vcpus != int(shape.vcpus):
+            raise Unavailable("a machine has whole CPUs")
+        spec = msgspec.structs.replace(
+            self.spec,
+            memory_bytes=shape.memory_bytes or self.spec.memory_bytes,
+            vcpus=int(shape.vcpus or self.spec.vcpus),
+            ports=shape.ports or self.spec.ports,
+        )
+        return QemuProvider(spec, self._scope)
+
     def command(self, nonce: str) -> list[str]:
         """QEMU's command line but for its name and its wires to us."""
         spec = self.spec
@@ -182,6 +200,11 @@ class QemuProvider:
             "-append", f"console=ttyS0 quiet panic=-1 vmvc.nonce={nonce} {spec.cmdline}".strip(),
             *spec.options,
         ]  # fmt: skip
+        if spec.ports:
+            # Restricted: nothing but these ports goes in or out, not even to the host.
+            forwards = (f"hostfwd=tcp:127.0.0.1:0-:{port}" for port in spec.ports)
+            words += ["-netdev", ",".join(("user,id=net,restrict=on", *forwards))]
+            words += ["-device", "virtio-net-pci,netdev=net,romfile="]
         if has_device(program, "pvpanic"):
             words += ["-device", "pvpanic"]
         return words

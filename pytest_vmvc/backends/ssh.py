@@ -7,6 +7,7 @@ import secrets
 import selectors
 import shlex
 import signal
+import socket
 import subprocess
 import tempfile
 import threading
@@ -168,6 +169,23 @@ class SshConnection:
             "ssh", "-F", "none", "-o", "ProxyCommand=false", "-o", "LogLevel=ERROR",
             "-e", "none", "-l", self._config.user, "-S", str(self._socket),
         ]  # fmt: skip
+
+    def forward(self, port: int, *, timeout_s: float = CHECK_TIMEOUT_S) -> tuple[str, int]:
+        """Reach a TCP port of the machine's loopback from the host's; raises `EnvironmentDied`."""
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            here: tuple[str, int] = free.getsockname()
+        listen = f"{here[0]}:{here[1]}:127.0.0.1:{port}"
+        done = process.run(
+            [*self._control, "-O", "forward", "-L", listen, "--", self._config.host],
+            timeout_s=timeout_s,
+            check=False,
+        )
+        if done.exit_status != 0:
+            raise EnvironmentDied(
+                f"the connection to the machine forwards no port {port}",
+                hint=done.stderr.decode(errors="replace").strip(),
+            )
+        return here
 
     def connected(self) -> bool:
         """Whether the shared connection is up."""

@@ -9,8 +9,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from pytest_vmvc.backends import libvirt, vagrant_boxes
-from pytest_vmvc.backends.base import ANSWER, Stopwatch, new_nonce
+from pytest_vmvc.backends.base import ANSWER, Shape, Stopwatch, new_nonce
 from pytest_vmvc.backends.ssh import SshConnection
 from pytest_vmvc.backends.ssh_config import parse_ssh_config
 from pytest_vmvc.backends.vagrant_boxes import ensure_box, remove_boxes
@@ -207,6 +209,21 @@ class VagrantProvider:
         _destroy(command, resource.name)
         self._scope.release(resource)
         shutil.rmtree(folder, ignore_errors=True)
+
+    def shaped(self, shape: Shape) -> VagrantProvider:
+        """The same box in another shape; any port can be reached. Raises `Unavailable`."""
+        if shape.processes is not None or shape.configuration == "host-pid":
+            raise Unavailable("a machine has a process table of its own, which nobody can share")
+        if shape.shared_folder is not None:
+            raise Unavailable("our Vagrant machines share no folder with the host")
+        if shape.vcpus is not None and shape.vcpus != int(shape.vcpus):
+            raise Unavailable("a machine has whole CPUs")
+        spec = msgspec.structs.replace(
+            self.spec,
+            memory_bytes=shape.memory_bytes or self.spec.memory_bytes,
+            vcpus=int(shape.vcpus or self.spec.vcpus),
+        )
+        return VagrantProvider(spec, self._scope)
 
     def artefact(self) -> Artefact:
         """Bytes of the box; raises `Unavailable` where its file is not known."""

@@ -49,6 +49,7 @@ class VagrantMachine:
         self._facts = facts
         self._stopwatch = stopwatch
         self._connection = connection
+        self._forwards: dict[int, tuple[str, int]] = {}
         self._qemu = libvirt.qemu_process(domain)
         self._released, self._release = os.pipe()
         self._watcher: threading.Thread | None = None
@@ -93,6 +94,12 @@ class VagrantMachine:
                 f"{self._name} ended during `{' '.join(argv[:4])}`",
                 hint="its domain is not running any more",
             ) from None
+
+    def address(self, port: int) -> tuple[str, int]:
+        """Where a port of the machine is reached: forwarded by ssh, as Vagrant itself does it."""
+        if port not in self._forwards:
+            self._forwards[port] = self._connection.forward(port)
+        return self._forwards[port]
 
     def usage(self) -> Usage:
         """What its QEMU process holds now; raises `EnvironmentDied`."""

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import msgspec
 
+from pytest_vmvc.backends.base import Environment
 from pytest_vmvc.errors import InfrastructureError
+from pytest_vmvc.measure import Plan, Sample, Taken, interleave
 from pytest_vmvc.model import (
     Evidence,
     Facts,
@@ -37,6 +40,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     seed: int = 0
     deadline_s: float = 300.0
     """Longest wait for the first answer of one start."""
+    online: bool = False
+    """Whether public registries and catalogues may be asked."""
 
 
 class Experiment(Protocol):
@@ -49,12 +54,40 @@ class Experiment(Protocol):
         """Measure one pair; raises `InfrastructureError` when the harness broke."""
 
 
+@runtime_checkable
+class Rider(Protocol):
+    """Takes its sample in an environment that another experiment has started and measured."""
+
+    name: str
+    metrics: tuple[Metric, ...]
+
+    def ride(self, environment: Environment, subject: str) -> dict[str, Scalar]:
+        """A value for each metric, from an environment that is fresh, ready, and ends after it."""
+
+
+class Ended(BaseException):
+    """The run is over: thrown into an experiment that works in a thread of its own."""
+
+
 class Recorder:
-    """Takes down what an experiment sees, at once and in order."""
+    """Takes down what an experiment sees, at once and in order.
+
+    ``riders`` share the environments of this experiment, each with a recorder of its own; once
+    ``ended`` is set, every call raises `Ended`, so that the experiment's environments are left.
+    """
 
     def __init__(
-        self, experiment: Experiment, pair: str, *, sink: Callable[[Record], None], note: Note
+        self,
+        experiment: Experiment | Rider,
+        pair: str,
+        *,
+        sink: Callable[[Record], None],
+        note: Note,
+        riders: Mapping[str, tuple[Rider, Recorder]] | None = None,
+        ended: threading.Event | None = None,
     ) -> None:
+        self._riders = dict(riders or {})
+        self._ended = ended or threading.Event()
         self._experiment = experiment.name
         self._metrics = {metric.name: metric for metric in experiment.metrics}
         self._pair = pair
@@ -77,8 +110,10 @@ class Recorder:
         marks: dict[str, float] | None = None,
         censored: bool = False,
         instance: str = "",
+        dose: float | None = None,
     ) -> None:
         """One value; the first of a row also writes the row's header with its provenance."""
+        self._go_on()
         if (subject, metric) not in self._series:
             series = Series(
                 experiment=self._experiment,
@@ -101,12 +136,53 @@ class Recorder:
             marks=marks or {},
             censored=censored,
             instance=instance,
+            dose=dose,
         )
         self._observations.append(observation)
         self._sink(observation)
 
+    def ride(self, environment: Environment, subject: str) -> dict[str, dict[str, Scalar]]:
+        """Let the riders take their samples in an environment that is about to end."""
+        return {name: rider.ride(environment, subject) for name, (rider, _) in self._riders.items()}
+
+    def take(self, taken: Taken, facts: Facts | None) -> None:
+        """All values of one sample, those of the riders too."""
+        sample = taken.sample
+        own = {metric: (self, value) for metric, value in sample.values.items()}
+        for name, values in sample.riders.items():
+            own |= {metric: (self._riders[name][1], value) for metric, value in values.items()}
+        for metric, (recorder, value) in own.items():
+            recorder.observe(
+                taken.subject,
+                metric,
+                value,
+                facts=facts,
+                block=taken.block,
+                position=taken.position,
+                marks=sample.marks if recorder is self else None,
+                censored=sample.censored,
+                instance=sample.instance,
+            )
+
+    def blocks(
+        self,
+        takers: Mapping[str, Callable[[], Sample]],
+        facts: Callable[[str], Facts | None],
+        settings: Settings,
+    ) -> None:
+        """Take one fresh sample of each subject a block, interleaved, and take all of it down."""
+        for taken in interleave(
+            takers,
+            plan=Plan(blocks=settings.blocks, seed=settings.seed),
+            on_retry=self.retry,
+            on_block=self.progress,
+        ):
+            self.take(taken, facts(taken.subject))
+
     def missing(self, subject: str, reason: str) -> None:
         """A subject that cannot take part."""
+        for _, recorder in self._riders.values():
+            recorder.missing(subject, reason)
         gap = Missing(experiment=self._experiment, pair=self._pair, subject=subject, reason=reason)
         self._missing.append(gap)
         self._sink(gap)
@@ -125,7 +201,12 @@ class Recorder:
 
     def progress(self, done: int, of: int, what: str = "block") -> None:
         """Tell a person how far it is."""
+        self._go_on()
         self._note(f"{self._experiment} on {self._pair}: {what}", done, of)
+
+    def _go_on(self) -> None:
+        if self._ended.is_set():
+            raise Ended
 
     def evidence(self, host: Host) -> Evidence:
         """Everything taken down so far."""

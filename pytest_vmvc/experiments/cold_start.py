@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import partial
 
 from pytest_vmvc.backends.base import Environment, Provider
 from pytest_vmvc.errors import EnvironmentDied, LaunchTimedOut
 from pytest_vmvc.experiments.base import Recorder, Settings
-from pytest_vmvc.measure import Plan, Sample, interleave
+from pytest_vmvc.measure import Sample
 from pytest_vmvc.model import Metric
 from pytest_vmvc.subjects import Pair
 
@@ -16,7 +17,8 @@ class ColdStart:
     """One fresh start of every subject in each block.
 
     Artefacts are present and warm: `Provider.prepare` and one start of each subject that is thrown
-    away stand before the first block, on both sides.
+    away stand before the first block, on both sides. Experiments that ride with it see each
+    environment after it is ready and before it ends.
     """
 
     name = "cold_start"
@@ -45,40 +47,36 @@ class ColdStart:
             record.progress(done, len(pair.subjects), "warm-up")
             provider.prepare()
             if not pair.warmed(subject):
-                _start(provider, settings.deadline_s)
+                # One that is too late has warmed what it could.
+                with (
+                    suppress(LaunchTimedOut),
+                    provider.launch(deadline_s=settings.deadline_s) as environment,
+                ):
+                    _first_command(environment)
         record.progress(len(pair.subjects), len(pair.subjects), "warm-up")
-        takers = {
-            subject: partial(_start, provider, settings.deadline_s)
-            for subject, provider in pair.subjects.items()
-        }
-        for taken in interleave(
-            takers,
-            plan=Plan(blocks=settings.blocks, seed=settings.seed),
-            on_retry=record.retry,
-            on_block=record.progress,
-        ):
-            sample = taken.sample
-            for metric, mark in (("start_s", "answer"), ("ready_s", "ready")):
-                record.observe(
-                    taken.subject,
-                    metric,
-                    sample.marks.get(mark, sample.value),
-                    facts=pair.subjects[taken.subject].facts,
-                    block=taken.block,
-                    position=taken.position,
-                    marks=sample.marks,
-                    censored=sample.censored,
-                    instance=sample.instance,
-                )
+        record.blocks(
+            {
+                subject: partial(_start, provider, subject, record, settings.deadline_s)
+                for subject, provider in pair.subjects.items()
+            },
+            lambda subject: pair.subjects[subject].facts,
+            settings,
+        )
 
 
-def _start(provider: Provider, deadline_s: float) -> Sample:
+def _start(provider: Provider, subject: str, record: Recorder, deadline_s: float) -> Sample:
     try:
         with provider.launch(deadline_s=deadline_s) as environment:
             ready_s = _first_command(environment)
-            return Sample(value=ready_s, marks=dict(environment.marks), instance=environment.name)
+            marks = dict(environment.marks)
+            return Sample(
+                values={"start_s": marks["answer"], "ready_s": ready_s},
+                marks=marks,
+                instance=environment.name,
+                riders=record.ride(environment, subject),
+            )
     except LaunchTimedOut:
-        return Sample(value=deadline_s, censored=True)
+        return Sample(values={"start_s": deadline_s, "ready_s": deadline_s}, censored=True)
 
 
 def _first_command(environment: Environment) -> float:

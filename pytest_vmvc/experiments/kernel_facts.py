@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import secrets
 import subprocess
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
 
 import psutil
 
-from pytest_vmvc.backends.base import Environment, Provider
+from pytest_vmvc.backends.base import Environment
 from pytest_vmvc.errors import InfrastructureError
 from pytest_vmvc.experiments.base import Recorder, Settings
 from pytest_vmvc.host import host_facts
@@ -64,12 +61,11 @@ class KernelFacts:
             record.progress(done, 3, "part")
             if gap := pair.missing.get(subject):
                 record.missing(subject, str(gap))
-            elif provider := pair.subjects.get(subject):
-                provider.prepare()
-                with _alive(provider, settings) as environments:
-                    pair.warmed(subject)
-                    for environment in environments:
-                        _inspect(environment, subject, record)
+            elif subject in pair.subjects:
+                for environment in pair.standing(
+                    subject, settings.instances, deadline_s=settings.deadline_s
+                ):
+                    _inspect(environment, subject, record)
         record.progress(2, 3, "part")
         if pair.missing_userland is not None:
             record.missing("userlands", str(pair.missing_userland))
@@ -78,18 +74,6 @@ class KernelFacts:
             with provider.launch(deadline_s=settings.deadline_s) as environment:
                 _inspect(environment, "userlands", record)
         record.progress(3, 3, "part")
-
-
-@contextmanager
-def _alive(provider: Provider, settings: Settings) -> Iterator[list[Environment]]:
-    """N environments at the same time, started side by side; all end, whatever happened."""
-    with ExitStack() as stack:
-        launches = [
-            provider.launch(deadline_s=settings.deadline_s) for _ in range(settings.instances)
-        ]
-        with ThreadPoolExecutor(max_workers=len(launches)) as pool:
-            entering = [pool.submit(stack.enter_context, launch) for launch in launches]
-        yield [future.result() for future in entering]
 
 
 def _inspect(environment: Environment, subject: str, record: Recorder) -> None:

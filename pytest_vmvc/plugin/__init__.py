@@ -8,30 +8,8 @@ from __future__ import annotations
 import pytest
 
 from pytest_vmvc.plugin import options
-from pytest_vmvc.plugin.fixtures import (
-    cold_start as cold_start,
-)
-from pytest_vmvc.plugin.fixtures import (
-    kernel_facts as kernel_facts,
-)
-from pytest_vmvc.plugin.fixtures import (
-    reading as reading,
-)
-from pytest_vmvc.plugin.fixtures import (
-    record_start_up as record_start_up,
-)
-from pytest_vmvc.plugin.fixtures import (
-    sizes as sizes,
-)
-from pytest_vmvc.plugin.fixtures import (
-    vmvc_lab as vmvc_lab,
-)
-from pytest_vmvc.plugin.fixtures import (
-    vmvc_load_pair as vmvc_load_pair,
-)
-from pytest_vmvc.plugin.fixtures import (
-    vmvc_pair as vmvc_pair,
-)
+
+pytest_plugins = ("pytest_vmvc.plugin.fixtures",)
 
 NEEDS_VMVC = "measures containers and machines: run it with --vmvc"
 

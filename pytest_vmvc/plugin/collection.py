@@ -8,7 +8,8 @@ import pytest
 
 from pytest_vmvc.declaration import ATTRIBUTE
 from pytest_vmvc.errors import UsageError
-from pytest_vmvc.model import Claim, Fact, Reading
+from pytest_vmvc.experiments import CATALOGUE, is_survey
+from pytest_vmvc.model import Claim, Opinion
 from pytest_vmvc.plugin import options
 
 
@@ -18,11 +19,15 @@ def claim_of(item: object) -> Claim | None:
 
 
 def parametrize(metafunc: pytest.Metafunc) -> None:
-    """Pair by pair; a claim also reading by reading, less what the profile leaves out."""
+    """Pair by pair; a claim also reading by reading. ``quick`` times the minimal pair only."""
     chosen = options.parse(metafunc.config)
     claim = claim_of(metafunc)
+    pairs = [
+        name
+        for name in chosen.pairs
+        if chosen.profile == "standard" or name == "minimal" or _is_survey(metafunc.fixturenames)
+    ]
     if claim is None:
-        pairs = [name for name in chosen.pairs if chosen.profile == "standard" or name == "minimal"]
         metafunc.parametrize("vmvc_pair", pairs, indirect=True)
         return
     if "reading" not in metafunc.fixturenames:
@@ -34,10 +39,9 @@ def parametrize(metafunc: pytest.Metafunc) -> None:
         ("vmvc_pair", "reading"),
         [
             pytest.param(pair, reading, id=f"{pair}-{reading.name}")
-            for pair in chosen.pairs
             for reading in claim.readings
-            if pair in (reading.pairs or chosen.pairs)
-            and (chosen.profile == "standard" or pair == "minimal" or not _sampled(reading))
+            for pair in (pairs[:1] if isinstance(reading.question, Opinion) else pairs)
+            if pair in (reading.pairs or pairs)
         ],
         indirect=True,
     )
@@ -55,5 +59,13 @@ def declared(items: Iterable[pytest.Item]) -> tuple[Claim, ...]:
     return tuple(found.values())
 
 
-def _sampled(reading: Reading) -> bool:
-    return not isinstance(reading.question, Fact) and reading.question.min_n > 1
+def experiments_of(item: pytest.Item) -> list[tuple[str, str]]:
+    """The experiments that an item asks for, each with the pair it wants it on."""
+    pair = getattr(item, "callspec", None) and item.callspec.params.get("vmvc_pair")  # type: ignore[attr-defined]
+    names = getattr(item, "fixturenames", ()) if pair else ()
+    return [(name, str(pair)) for name in names if name in CATALOGUE]
+
+
+def _is_survey(fixtures: Iterable[str]) -> bool:
+    """Whether a function asks only for experiments that time nothing."""
+    return all(is_survey(name) for name in fixtures if name in CATALOGUE)

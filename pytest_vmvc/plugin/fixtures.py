@@ -1,4 +1,4 @@
-"""The fixtures: an experiment is a fixture that gives evidence."""
+"""The fixtures: every experiment of the catalogue is one, and gives its evidence."""
 
 from __future__ import annotations
 
@@ -7,17 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_vmvc.experiments import CATALOGUE
+
 if TYPE_CHECKING:
     from pytest_vmvc.lab import Lab
     from pytest_vmvc.model import Evidence
     from pytest_vmvc.plugin.gate import BoundReading
     from pytest_vmvc.subjects import Pair
-
-EXPERIMENTS = {
-    "cold_start": "pytest_vmvc.experiments.cold_start:ColdStart",
-    "kernel_facts": "pytest_vmvc.experiments.kernel_facts:KernelFacts",
-    "sizes": "pytest_vmvc.experiments.sizes:Sizes",
-}
 
 
 @pytest.fixture(scope="session")
@@ -45,24 +41,6 @@ def reading(request: pytest.FixtureRequest, vmvc_pair: str) -> BoundReading:  # 
 
 
 @pytest.fixture
-def cold_start(vmvc_lab: Lab, vmvc_pair: str) -> Evidence:
-    """Fresh starts, paired and interleaved: ``start_s``, ``ready_s``."""
-    return _measure("cold_start", vmvc_lab, vmvc_pair)
-
-
-@pytest.fixture
-def kernel_facts(vmvc_lab: Lab, vmvc_pair: str) -> Evidence:
-    """Whose kernel runs inside: ``kernel_release``, ``boot_id``, ``boot_time``, visibility."""
-    return _measure("kernel_facts", vmvc_lab, vmvc_pair)
-
-
-@pytest.fixture
-def sizes(vmvc_lab: Lab, vmvc_pair: str) -> Evidence:
-    """Bytes to fetch and to keep: ``fetch_bytes``, ``kept_bytes``, ``virtual_bytes``."""
-    return _measure("sizes", vmvc_lab, vmvc_pair)
-
-
-@pytest.fixture
 def record_start_up(request: pytest.FixtureRequest) -> Callable[[Evidence, str], None]:
     """Replay a subject's start-up samples into pytest-benchmark."""
     from pytest_vmvc.plugin import benchmark
@@ -70,17 +48,22 @@ def record_start_up(request: pytest.FixtureRequest) -> Callable[[Evidence, str],
     return lambda evidence, subject: benchmark.replay(request, evidence, subject)
 
 
-def _measure(name: str, lab: Lab, pair: str) -> Evidence:
-    from importlib import import_module
+def _experiment(name: str, summary: str) -> Callable[..., Evidence]:
+    def measured(vmvc_lab: Lab, vmvc_pair: str) -> Evidence:
+        from pytest_vmvc.errors import VmvcError
 
-    from pytest_vmvc.errors import VmvcError
+        try:
+            return vmvc_lab.evidence(name, vmvc_pair)
+        except VmvcError as error:
+            # In a fixture this is a pytest error and not a failure: the harness broke, not the
+            # claim.
+            pytest.fail(f"{name} on {vmvc_pair}: {type(error).__name__}: {error}", pytrace=False)
 
-    module, _, kind = EXPERIMENTS[name].partition(":")
-    try:
-        return lab.evidence(getattr(import_module(module), kind)(), pair)
-    except VmvcError as error:
-        # In a fixture this is a pytest error and not a failure: the harness broke, not the claim.
-        pytest.fail(f"{name} on {pair}: {type(error).__name__}: {error}", pytrace=False)
+    measured.__doc__ = f"{summary[:1].upper()}{summary[1:]}."
+    return pytest.fixture(name=name)(measured)
+
+
+globals().update({name: _experiment(name, entry.summary) for name, entry in CATALOGUE.items()})
 
 
 def _session(request: pytest.FixtureRequest) -> Any:  # noqa: ANN401 - Session is imported lazily

@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
+from pytest_vmvc.errors import UsageError
 from pytest_vmvc.judge import judge
-from pytest_vmvc.model import Claim, Evidence, Reading, Result, Verdict
+from pytest_vmvc.model import Claim, Evidence, Opinion, Reading, Result, Verdict
 
 RESULT = pytest.StashKey[Result]()
 """Where a claim's test item carries its result."""
@@ -23,6 +24,7 @@ class BoundReading:
         reading: Reading,
         item: pytest.Item,
         seed: int,
+        pair: str,
         gate: str,
         sink: Callable[[Result], None],
     ) -> None:
@@ -30,12 +32,23 @@ class BoundReading:
         self.reading = reading
         self._item = item
         self._seed = seed
+        self._pair = pair
         self._gate = gate
         self._sink = sink
 
-    def judge(self, evidence: Evidence) -> None:
-        """Judge, write the result down, and let it decide the test's outcome."""
+    def judge(self, evidence: Evidence | None = None) -> None:
+        """Judge, write the result down, and let it decide the test's outcome.
+
+        Only an opinion is judged on nothing.
+        """
         __tracebackhide__ = True
+        if evidence is None:
+            if not isinstance(self.reading.question, Opinion):
+                raise UsageError(
+                    f"reading {self.reading.name} of {self.claim.id} is judged on nothing",
+                    hint="reading.judge(experiment)",
+                )
+            evidence = Evidence(experiment="", pair=self._pair)
         result = Result(
             claim=self.claim.id,
             quote=self.claim.quote,

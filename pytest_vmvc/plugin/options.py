@@ -27,6 +27,7 @@ class Options(NamedTuple):
     output: Path
     gate: str
     require: tuple[str, ...]
+    online: bool
 
 
 def add(parser: pytest.Parser) -> None:
@@ -45,8 +46,8 @@ def add(parser: pytest.Parser) -> None:
     )
     option(
         "vmvc-profile",
-        "standard (default): everything on every pair; quick: facts on every pair, samples on "
-        "the minimal pair only",
+        "standard (default): everything on every pair; quick: facts on every pair, what is timed "
+        "on the minimal pair only",
         metavar="NAME",
     )
     option(
@@ -85,6 +86,13 @@ def add(parser: pytest.Parser) -> None:
         metavar="NAME",
     )
     option(
+        "vmvc-online",
+        "also ask public registries and catalogues (their addresses are in the docs); without it "
+        "what needs them is NOT TESTABLE",
+        "bool",
+        action="store_true",
+    )
+    option(
         "vmvc-require",
         f"what must be available, of {', '.join(KINDS)}, with commas; else the run ends with exit "
         "code 4 instead of NOT TESTABLE",
@@ -115,6 +123,7 @@ def parse(config: pytest.Config) -> Options:
         output=Path(config.invocation_params.dir, value("vmvc_output", "vmvc-results")),
         gate=_one_of("--vmvc-gate", value("vmvc_gate", GATES[0]), GATES),
         require=_all_of("--vmvc-require", _words(value("vmvc_require", "")), KINDS),
+        online=bool(value("vmvc_online", None)),
     )
 
 

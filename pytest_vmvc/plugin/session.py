@@ -17,6 +17,7 @@ import msgspec
 import pytest
 
 from pytest_vmvc.errors import UsageError, VmvcError
+from pytest_vmvc.experiments import carrier_of
 from pytest_vmvc.experiments.base import Settings
 from pytest_vmvc.judge import readings_hash
 from pytest_vmvc.lab import Lab
@@ -47,6 +48,7 @@ class Session:
         self._has_claims = False
         self.report_path: Path | None = None
         self._pending: list[Record] = []
+        self._wanted: list[tuple[str, str]] = []
         self._writer: LedgerWriter | None = None
         self._lab: Lab | None = None
         self._host: Host | None = None
@@ -96,8 +98,11 @@ class Session:
         self._has_claims = bool(claims)
 
     @pytest.hookimpl(tryfirst=True)
-    def pytest_runtestloop(self) -> None:
+    def pytest_runtestloop(self, session: pytest.Session) -> None:
         """Write the run down before anything is measured, so that even a first Ctrl-C reports."""
+        asked = [wanted for item in session.items for wanted in collection.experiments_of(item)]
+        # A worker does not know which pairs it will be given, so it only shares what it starts.
+        self._wanted = [w for w in asked if not self.is_worker or carrier_of(w[0])]
         if self._has_claims and not self.is_worker and not self.config.option.collectonly:
             self._ledger()
 
@@ -135,7 +140,9 @@ class Session:
                     blocks=self.options.blocks,
                     seed=self.options.seed or 0,
                     deadline_s=self.options.deadline_s,
+                    online=self.options.online,
                 ),
+                wanted=self._wanted,
             )
         return self._lab
 
@@ -158,6 +165,7 @@ class Session:
             reading=reading,
             item=item,
             seed=self.options.seed or 0,
+            pair=str(item.callspec.params["vmvc_pair"]),  # type: ignore[attr-defined]
             gate=self.options.gate,
             sink=self.record,
         )

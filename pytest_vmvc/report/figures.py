@@ -9,7 +9,17 @@ from operator import itemgetter
 
 import msgspec
 
-from pytest_vmvc.model import Bound, Estimate, Fact, Metric, Observation, Ratio, Result
+from pytest_vmvc.model import (
+    Bound,
+    Estimate,
+    Fact,
+    Metric,
+    Observation,
+    Opinion,
+    Ratio,
+    Result,
+    Slope,
+)
 from pytest_vmvc.report import charts, palette, svg
 from pytest_vmvc.report.layers import Row, Sample
 from pytest_vmvc.report.wording import estimate_words
@@ -41,7 +51,7 @@ def figures(
 ) -> tuple[Figure, ...]:
     """Every figure that the readings of one claim on one pair need, without repeats."""
     made: list[Figure] = []
-    sampled = [r for r in results if not isinstance(r.reading.question, Fact)]
+    sampled = [r for r in results if not isinstance(r.reading.question, Fact | Opinion)]
     for name in dict.fromkeys(result.reading.question.metric for result in sampled):
         of_metric = [r for r in sampled if r.reading.question.metric == name]
         unit = metrics[name].unit if name in metrics else ""
@@ -97,7 +107,7 @@ def _subjects(results: Sequence[Result]) -> list[str]:
     for result in results:
         question = result.reading.question
         named[question.subject] = None
-        if isinstance(question, Ratio):
+        if isinstance(question, Ratio | Slope) and question.over:
             named[question.over] = None
     known = list(palette.SUBJECTS)
     return sorted(named, key=lambda s: known.index(s) if s in known else len(known))

@@ -6,7 +6,18 @@ import re
 import unicodedata
 from typing import Any, Final
 
-from pytest_vmvc.model import Bound, Estimate, Question, Ratio, Result, Scalar, Tier, Verdict
+from pytest_vmvc.model import (
+    Bound,
+    Estimate,
+    Opinion,
+    Question,
+    Ratio,
+    Result,
+    Scalar,
+    Slope,
+    Tier,
+    Verdict,
+)
 from pytest_vmvc.units import NBSP, quantity
 
 TEXT_LIMIT: Final = 4000
@@ -96,6 +107,12 @@ def question_words(question: Question, unit: str) -> str:
     if isinstance(question, Ratio):
         bound = quantity(question.threshold, "×", exact=True)
         return f"{question.metric}: {question.subject} ÷ {question.over} {question.op} {bound}"
+    if isinstance(question, Slope):
+        bound = quantity(question.threshold, question.unit, exact=True)
+        over = f" ÷ that of {question.over}" if question.over else ""
+        return f"slope of {question.metric} of {question.subject}{over} {question.op} {bound}"
+    if isinstance(question, Opinion):
+        return "nothing that could be measured"
     if question.relation == "distinct":
         return f"{question.metric} of every {question.subject} is its own"
     end = question.other or scalar(question.value, unit)
@@ -104,8 +121,10 @@ def question_words(question: Question, unit: str) -> str:
 
 def requirement(question: Question) -> str:
     """What was fixed before any data: least n and confidence."""
+    if isinstance(question, Opinion):
+        return "that it is an opinion"
     n = f"at least {question.min_n} {'observations' if question.min_n > 1 else 'observation'}"
-    if isinstance(question, Bound | Ratio) and question.min_n > 1:
+    if isinstance(question, Bound | Ratio | Slope) and question.min_n > 1:
         return f"{n}, {question.confidence * 100:g}{NBSP}% confidence"
     return n
 

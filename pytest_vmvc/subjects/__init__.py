@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 
-from pytest_vmvc.backends.base import Provider
+from pytest_vmvc.backends.base import Environment, Provider
 from pytest_vmvc.errors import Unavailable
 
 
@@ -23,7 +25,10 @@ class Pair:
     userlands: tuple[Provider, ...] = ()
     missing_userland: Unavailable | None = None
     """Why one of the userlands is not among them."""
+    others: Mapping[str, Callable[[], Provider]] = field(default_factory=dict)
+    """What only single experiments start, by name: made when it is asked for."""
     _warm: set[str] = field(default_factory=set)
+    _standing: dict[str, list[tuple[Environment, ExitStack]]] = field(default_factory=dict)
 
     def warmed(self, subject: str) -> bool:
         """Whether the subject has been started before in this run; it counts as such from now."""
@@ -31,12 +36,61 @@ class Pair:
         self._warm.add(subject)
         return before
 
+    def other(self, name: str) -> Provider:
+        """A provider that is no subject of the pair; raises `Unavailable` with the reason."""
+        if name not in self.others:
+            raise Unavailable(f"the pair {self.name} has no {name}")
+        found = _available(self.others[name])
+        if isinstance(found, Unavailable):
+            raise found
+        return found
+
+    def standing(
+        self, subject: str, count: int = 1, *, deadline_s: float = 300.0
+    ) -> list[Environment]:
+        """So many living environments of a subject, which experiments that time nothing share.
+
+        Those that are lacking are started, side by side; all of them stand until `close`. Leave
+        them as they were. Raises what `Provider.launch` raises.
+        """
+        entries = self._standing.setdefault(subject, [])
+        alive = [one for one, _ in entries if one.alive()]
+        lacking = count - len(alive)
+        if lacking > 0:
+            provider = self.subjects[subject]
+            provider.prepare()
+            self._warm.add(subject)
+            stacks = [ExitStack() for _ in range(lacking)]
+            with ThreadPoolExecutor(max_workers=lacking) as pool:
+                launches = [
+                    pool.submit(stack.enter_context, provider.launch(deadline_s=deadline_s))
+                    for stack in stacks
+                ]
+            # Those that came up are kept, also where another one did not.
+            entries += [
+                (launch.result(), stack)
+                for launch, stack in zip(launches, stacks, strict=True)
+                if launch.exception() is None
+            ]
+            alive += [launch.result() for launch in launches]
+        return alive[:count]
+
+    def close(self) -> None:
+        """End whatever stands, side by side; raises `TeardownFailed` once all were tried."""
+        stacks = [stack for entries in self._standing.values() for _, stack in entries]
+        self._standing.clear()
+        with ThreadPoolExecutor(max_workers=max(1, len(stacks))) as pool:
+            endings = [pool.submit(stack.close) for stack in stacks]
+        for ending in endings:
+            ending.result()
+
 
 def pair(
     name: str,
     offers: Mapping[str, Callable[[], Provider]],
     *,
     userlands: Mapping[str, Callable[[], Provider]] | None = None,
+    others: Mapping[str, Callable[[], Provider]] | None = None,
 ) -> Pair:
     """Make a pair of whatever this host can offer; what it cannot is missing, with the reason."""
     subjects: dict[str, Provider] = {}
@@ -52,6 +106,7 @@ def pair(
         name=name,
         subjects=subjects,
         missing=missing,
+        others=others or {},
         userlands=tuple(found for found in others if not isinstance(found, Unavailable)),
         missing_userland=next((found for found in others if isinstance(found, Unavailable)), None),
     )

@@ -27,7 +27,7 @@ def load(name: str, scope: RunScope) -> Pair:
     def bound(offers: Mapping[str, Offer]) -> dict[str, Callable[[], Provider]]:
         return {key: partial(offer, scope) for key, offer in offers.items()}
 
-    return pair(name, bound(PAIRS[name]), userlands=bound(USERLANDS))
+    return pair(name, bound(PAIRS[name]), userlands=bound(USERLANDS), others=bound(OTHERS))
 
 
 def requirement(kind: str, scope: RunScope) -> Unavailable | None:
@@ -133,6 +133,9 @@ USERLANDS: Mapping[str, Offer] = {
     "debian": _debian_container,
 }
 """Containers that have nothing in common but the kernel."""
+
+OTHERS: Mapping[str, Offer] = {}
+"""What only single experiments start; see `Pair.other`."""
 
 REQUIREMENTS: Mapping[str, Offer] = {
     "container": _busybox_container,

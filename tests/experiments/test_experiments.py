@@ -4,77 +4,21 @@ import itertools
 import subprocess
 
 import pytest
+from bench import Bench, planted, starts, verdict
 
 from pytest_vmvc.backends.fake import FakeClock, FakeLaunch, FakeProvider
 from pytest_vmvc.declaration import differs, distinct, holds, same
 from pytest_vmvc.errors import LaunchFailed, TeardownFailed, Unavailable
-from pytest_vmvc.experiments.base import Settings
-from pytest_vmvc.experiments.cold_start import ColdStart
-from pytest_vmvc.experiments.kernel_facts import KernelFacts
-from pytest_vmvc.experiments.sizes import Sizes
-from pytest_vmvc.host import host_facts, manifest
-from pytest_vmvc.judge import judge
-from pytest_vmvc.lab import Lab
-from pytest_vmvc.model import Completed, Reading
-from pytest_vmvc.resources import RunScope
+from pytest_vmvc.host import host_facts
+from pytest_vmvc.model import Completed
 from pytest_vmvc.subjects import Pair, pair
-
-
-@pytest.fixture
-def scope(monkeypatch, tmp_path):
-    monkeypatch.setenv("VMVC_STATE_DIR", str(tmp_path / "state"))
-    with RunScope() as scope:
-        yield scope
-
-
-class Bench:
-    """A lab over one pair, with everything that it wrote and said."""
-
-    def __init__(self, subjects, **settings):
-        self.records = []
-        self.said = []
-        self.lab = Lab(
-            load=lambda name: subjects,
-            host=lambda: manifest("kvm-hw"),
-            sink=self.records.append,
-            note=lambda *words: self.said.append(words),
-            settings=Settings(**settings),
-        )
-
-    def measure(self, experiment):
-        return self.lab.evidence(experiment, "planted")
-
-
-def verdict(asked, evidence):
-    return judge(Reading(name="r", question=asked.question), evidence).verdict.value
-
-
-def starts(*seconds):
-    return [FakeLaunch(marks={"created": 0.01, "answer": s}) for s in seconds]
-
-
-def planted(scope, **kinds):
-    clock = FakeClock()
-    return Pair(
-        name="planted",
-        subjects={
-            name.replace("_", "-"): FakeProvider(
-                scope,
-                clock=clock,
-                kind="vm" if name.startswith("vm") else "container",
-                launches=launches,
-            )
-            for name, launches in kinds.items()
-        },
-    )
-
 
 # --- cold_start ----------------------------------------------------------------------------------
 
 
 def test_a_cold_start_is_the_time_to_the_answer_and_to_the_first_command(scope):
     found = Bench(planted(scope, container=starts(9, *[0.3] * 6), vm=starts(9, *[4] * 6))).measure(
-        ColdStart()
+        "cold_start"
     )
     assert [o.value for o in found.row("vm", "start_s")] == [pytest.approx(4)] * 6
     assert [o.value for o in found.row("vm", "ready_s")] == [pytest.approx(4.01)] * 6
@@ -87,13 +31,13 @@ def test_a_cold_start_is_the_time_to_the_answer_and_to_the_first_command(scope):
 def test_the_warm_up_is_thrown_away_and_done_once_a_run(scope):
     bench = Bench(planted(scope, container=starts(9, *[0.3] * 6)))
     bench.lab.pair("planted").warmed("container")
-    found = bench.measure(ColdStart())
+    found = bench.measure("cold_start")
     assert found.row("container", "start_s")[0].value == pytest.approx(9)
 
 
 def test_every_subject_of_the_pair_takes_part(scope):
     found = Bench(planted(scope, container=[], vm=[], vm_restored=[]), blocks=7).measure(
-        ColdStart()
+        "cold_start"
     )
     assert {o.subject for o in found.observations} == {"container", "vm", "vm-restored"}
     assert {o.position for o in found.observations} == {0, 1, 2}
@@ -102,7 +46,7 @@ def test_every_subject_of_the_pair_takes_part(scope):
 
 def test_a_failed_start_is_retried_and_counted(scope):
     launches = [*starts(1, 1), FakeLaunch(failure="launch"), FakeLaunch(failure="death")]
-    found = Bench(planted(scope, container=launches)).measure(ColdStart())
+    found = Bench(planted(scope, container=launches)).measure("cold_start")
     assert len(found.row("container", "start_s")) == 6
     assert [(r.subject, r.block) for r in found.retries] == [("container", 1), ("container", 1)]
 
@@ -110,16 +54,16 @@ def test_a_failed_start_is_retried_and_counted(scope):
 def test_a_start_that_always_fails_breaks_the_experiment(scope):
     bench = Bench(planted(scope, container=[*starts(1), *[FakeLaunch(failure="launch")] * 9]))
     with pytest.raises(LaunchFailed):
-        bench.measure(ColdStart())
+        bench.measure("cold_start")
     with pytest.raises(LaunchFailed):
-        bench.measure(ColdStart())
+        bench.measure("cold_start")
     assert scope.held == ()
 
 
 def test_a_teardown_that_fails_is_told(scope):
     bench = Bench(planted(scope, container=[*starts(1), *[FakeLaunch(failure="teardown")] * 9]))
     with pytest.raises(TeardownFailed):
-        bench.measure(ColdStart())
+        bench.measure("cold_start")
 
 
 def test_an_interrupt_keeps_what_was_measured_and_leaves_nothing(scope):
@@ -133,7 +77,7 @@ def test_an_interrupt_keeps_what_was_measured_and_leaves_nothing(scope):
     subjects = {"container": Ends(scope, clock=clock), "vm": Ends(scope, clock=clock, kind="vm")}
     bench = Bench(Pair(name="planted", subjects=subjects))
     with pytest.raises(KeyboardInterrupt):
-        bench.measure(ColdStart())
+        bench.measure("cold_start")
     assert len(bench.records) > 8
     assert scope.held == ()
 
@@ -185,7 +129,7 @@ def kernel_pair(scope, vm):
 
 def test_machines_with_kernels_of_their_own_support_the_claims(scope):
     pair_ = kernel_pair(scope, guests(boot_ids=["one", "two"]))
-    found = Bench(pair_).measure(KernelFacts())
+    found = Bench(pair_).measure("kernel_facts")
     assert verdict(same("container", "boot_id", other="host"), found) == "SUPPORTED"
     assert verdict(same("userlands", "boot_id", other="host", min_n=3), found) == "SUPPORTED"
     assert verdict(differs("vm", "kernel_release", other="host"), found) == "SUPPORTED"
@@ -196,10 +140,10 @@ def test_machines_with_kernels_of_their_own_support_the_claims(scope):
 
 def test_machines_that_share_a_kernel_are_found_out(scope):
     shared = kernel_pair(scope, guests(boot_ids=["one"]))
-    found = Bench(shared).measure(KernelFacts())
+    found = Bench(shared).measure("kernel_facts")
     assert verdict(distinct("vm", "boot_id"), found) == "REFUTED"
     of_host = kernel_pair(scope, guests(boot_ids=[host_facts()["boot_id"]]))
-    found = Bench(of_host).measure(KernelFacts())
+    found = Bench(of_host).measure("kernel_facts")
     assert verdict(differs("vm", "boot_id", other="host"), found) == "REFUTED"
 
 
@@ -208,7 +152,7 @@ def test_a_container_with_a_kernel_of_its_own_is_found_out(scope):
     planted_ = Pair(
         name="planted", subjects={"container": pair_.subjects["vm"], "vm": pair_.subjects["vm"]}
     )
-    found = Bench(planted_).measure(KernelFacts())
+    found = Bench(planted_).measure("kernel_facts")
     assert verdict(same("container", "boot_id", other="host"), found) == "REFUTED"
     assert verdict(holds("container", "visible_on_host"), found) == "REFUTED"
 
@@ -217,7 +161,7 @@ def test_a_process_that_is_on_the_host_is_seen(scope):
     on_host = []
     pair_ = kernel_pair(scope, guests(boot_ids=["one", "two"], on_host=on_host))
     try:
-        found = Bench(pair_, instances=1).measure(KernelFacts())
+        found = Bench(pair_, instances=1).measure("kernel_facts")
     finally:
         for process in on_host:
             process.kill()
@@ -234,7 +178,7 @@ def test_sizes_are_those_of_the_artefacts_and_nothing_is_started(scope):
         "container": FakeProvider(scope, memory_bytes=2_000_000),
         "vm": FakeProvider(scope, kind="vm", memory_bytes=3_000_000_000),
     }
-    found = Bench(Pair(name="planted", subjects=subjects)).measure(Sizes())
+    found = Bench(Pair(name="planted", subjects=subjects)).measure("sizes")
     assert found.row("vm", "kept_bytes")[0].value == 3_000_000_000
     assert found.row("container", "fetch_bytes")[0].value == 1_000_000
     assert scope.new_name().endswith("-1")
@@ -262,11 +206,11 @@ def test_what_a_host_lacks_is_missing_with_its_reason(scope):
     assert found.missing == {"vm": gap, "vm-restored": gap}
     assert found.missing_userland is gap
     assert len(found.userlands) == 1
-    evidence = Bench(found).measure(ColdStart())
+    evidence = Bench(found).measure("cold_start")
     assert evidence.reason_missing("vm") == "no hypervisor — install one"
 
 
 def test_an_experiment_is_made_once_on_each_pair(scope):
     bench = Bench(planted(scope, container=[]))
-    assert bench.measure(Sizes()) is bench.measure(Sizes())
+    assert bench.measure("sizes") is bench.measure("sizes")
     assert sum(type(record).__name__ == "Series" for record in bench.records) == 3
