@@ -7,6 +7,10 @@ from typing import Literal
 import msgspec
 
 
+Area = Literal["engine", "machine", "disk", "vagrant", "extra"]
+"""``extra``: what only single experiments need; without it their claims are NOT TESTABLE."""
+
+
 class Requirement(msgspec.Struct, frozen=True, kw_only=True):
     """A system package of Debian, and a program whose presence does as well."""
 
@@ -15,12 +19,10 @@ class Requirement(msgspec.Struct, frozen=True, kw_only=True):
     """Empty where only the package itself will do."""
     words: str
     """What it is called elsewhere."""
-    area: Literal["engine", "machine", "disk", "vagrant"]
+    area: Area
 
 
-def _need(
-    area: Literal["engine", "machine", "disk", "vagrant"], package: str, program: str, words: str
-) -> Requirement:
+def _need(area: Area, package: str, program: str, words: str) -> Requirement:
     return Requirement(package=package, program=program, words=words, area=area)
 
 
@@ -43,4 +45,7 @@ REQUIREMENTS = (
     _need("vagrant", "libvirt-daemon-system", "libvirtd", "the libvirt daemon"),
     _need("vagrant", "libvirt-clients", "virsh", "virsh"),
     _need("vagrant", "dnsmasq-base", "dnsmasq", "dnsmasq"),
+    _need("extra", "podman", "podman", "Podman, as a second engine"),
+    _need("extra", "docker-registry", "docker-registry", "a registry of images (Distribution)"),
+    _need("extra", "qemu-system-arm", "qemu-system-aarch64", "QEMU for 64-bit ARM"),
 )

@@ -101,14 +101,16 @@ def pair(
             missing[subject] = found
         else:
             subjects[subject] = found
-    others = [_available(offer) for offer in (userlands or {}).values()]
+    found_userlands = [_available(offer) for offer in (userlands or {}).values()]
     return Pair(
         name=name,
         subjects=subjects,
         missing=missing,
         others=others or {},
-        userlands=tuple(found for found in others if not isinstance(found, Unavailable)),
-        missing_userland=next((found for found in others if isinstance(found, Unavailable)), None),
+        userlands=tuple(found for found in found_userlands if not isinstance(found, Unavailable)),
+        missing_userland=next(
+            (found for found in found_userlands if isinstance(found, Unavailable)), None
+        ),
     )
 
 
