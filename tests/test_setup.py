@@ -32,6 +32,7 @@ from pytest_vmvc.voice import Voice
 ALL = frozenset(need.package for need in REQUIREMENTS)
 ENGINE = {"docker.io", "iptables"}
 VAGRANT = {need.package for need in REQUIREMENTS if need.area == "vagrant"}
+EXTRA = {need.package for need in REQUIREMENTS if need.area == "extra"}
 DISK = {need.package for need in REQUIREMENTS if need.area == "disk"}
 
 READY = Observed(
@@ -118,6 +119,21 @@ def test_an_archive_without_vagrant_leaves_the_bare_machine() -> None:
     assert Build("debian") not in found.steps
     assert StartDaemon("libvirt") not in found.steps
     assert "vendor" in found.notes[0]
+
+
+def test_what_only_single_experiments_need_comes_along_where_it_can() -> None:
+    lacking = plan(present=ALL - EXTRA)
+    one_unknown = plan(present=ALL - EXTRA, unknown_to_apt=frozenset({"podman"}))
+    after = plan(READY, Options(extras=False), present=ALL - EXTRA)
+    elsewhere = plan(present=ALL - EXTRA, apt=False)
+
+    assert lacking.steps[0] == Install(tuple(n.package for n in REQUIREMENTS if n.area == "extra"))
+    assert isinstance(one_unknown.steps[0], Install)
+    assert set(one_unknown.steps[0].packages) == EXTRA - {"podman"}
+    for found in (after, elsewhere):
+        assert not any(isinstance(step, Install) for step in found.steps)
+        assert "NOT TESTABLE" in found.notes[0]
+        assert not found.blocked
 
 
 def test_asking_for_the_debian_pair_alone_where_vagrant_cannot_be_had_is_blocked() -> None:
@@ -219,7 +235,7 @@ def test_the_exact_apt_command_is_shown_on_one_line() -> None:
 
     [command] = [line for line in lines if "apt-get" in line and " install " in line]
     assert "--no-install-recommends" in command
-    assert command.endswith("dnsmasq-base")
+    assert command.endswith(" ".join(need.package for need in REQUIREMENTS[-4:]))
 
 
 def test_a_blocked_plan_says_why_and_nothing_else() -> None:
@@ -306,9 +322,14 @@ def host_programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     return plant
 
 
-def install(tmp_path: Path, *names: str, optional: frozenset[str] = frozenset()) -> list[str]:
+def install(
+    tmp_path: Path,
+    *names: str,
+    optional: frozenset[str] = frozenset(),
+    extra: frozenset[str] = frozenset(),
+) -> list[str]:
     said: list[str] = []
-    packages.install(names, log=tmp_path / "log", say=said.append, optional=optional)
+    packages.install(names, log=tmp_path / "log", say=said.append, optional=optional, extra=extra)
     return said
 
 
@@ -336,6 +357,21 @@ def test_optional_packages_without_candidate_are_left_out_together(
     install(tmp_path, "kmod", "vagrant", "virsh", optional=frozenset({"vagrant", "virsh"}))
 
     assert done.read_text().splitlines()[-1].endswith("--no-install-recommends kmod")
+
+
+def test_an_extra_package_without_candidate_is_left_out_alone(
+    host_programs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = tmp_path / "done"
+    host_programs("apt-get", f'echo "$@" >>{done}')
+    monkeypatch.setattr(packages, "candidates_missing", lambda _: frozenset({"podman"}))
+
+    install(
+        tmp_path, "kmod", "podman", "virsh",
+        optional=frozenset({"virsh"}), extra=frozenset({"podman"}),
+    )  # fmt: skip
+
+    assert done.read_text().splitlines()[-1].endswith("--no-install-recommends kmod virsh")
 
 
 def test_a_required_package_that_apt_does_not_know_is_named(

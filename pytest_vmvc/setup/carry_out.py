@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import msgspec
+
 from pytest_vmvc.errors import BuildFailed
 from pytest_vmvc.paths import cache_dir, state_dir
 from pytest_vmvc.setup import daemons, packages, superuser
@@ -27,6 +29,9 @@ from pytest_vmvc.setup.requirements import REQUIREMENTS
 from pytest_vmvc.subjects import store
 from pytest_vmvc.voice import Voice
 
+EXTRA = frozenset(need.package for need in REQUIREMENTS if need.area == "extra")
+"""Without one of them its own experiments are left out."""
+
 OPTIONAL = frozenset(need.package for need in REQUIREMENTS if need.area in ("disk", "vagrant"))
 """Without them the debian pair is left out, and the minimal one still runs."""
 
@@ -48,7 +53,7 @@ def setup(options: Options, *, voice: Voice, dry_run: bool = False) -> int:
     if plan.steps and isinstance(plan.steps[0], Install):
         perform(plan.steps[0], voice)
         # What apt could not give changes the rest.
-        plan = make_plan(observe(), options)
+        plan = make_plan(observe(), msgspec.structs.replace(options, extras=False))
         if plan.blocked or any(isinstance(step, Install) for step in plan.steps):
             voice.say(f"still missing after the installation: see {_log()}")
             show(plan, voice)
@@ -116,7 +121,7 @@ def perform(step: Step, voice: Voice) -> None:
 
 def _install(step: Install, voice: Voice) -> None:
     with voice.long(f"installing {len(step.packages)} with apt (log: {_log()})"):
-        packages.install(step.packages, log=_log(), say=voice.say, optional=OPTIONAL)
+        packages.install(step.packages, log=_log(), say=voice.say, optional=OPTIONAL, extra=EXTRA)
 
 
 def _build(step: Build, voice: Voice) -> None:

@@ -72,8 +72,17 @@ def candidates_missing(packages: Sequence[str]) -> frozenset[str]:
     return frozenset(packages) - _with_candidate(done.stdout.decode())
 
 
-def install(packages: Sequence[str], *, log: Path, say: Say, optional: frozenset[str]) -> None:
-    """Refresh the package lists and install; ``optional`` ones without candidate are left out.
+def install(
+    packages: Sequence[str],
+    *,
+    log: Path,
+    say: Say,
+    optional: frozenset[str],
+    extra: frozenset[str] = frozenset(),
+) -> None:
+    """Refresh the package lists and install what has a candidate.
+
+    Of ``optional`` packages all are left out where one lacks it, of ``extra`` ones only that one.
 
     Raises `CommandFailed` with apt's last lines, `CommandTimedOut`, and `Unavailable` where apt
     knows no such package or this user may not install.
@@ -83,6 +92,8 @@ def install(packages: Sequence[str], *, log: Path, say: Say, optional: frozenset
     if warning:
         say(f"{warning} — going on with the package lists that are there")
     unknown = candidates_missing(packages)
+    packages = [name for name in packages if name not in unknown & extra]
+    unknown -= extra
     if unknown - optional:
         raise Unavailable(
             f"apt knows no package {', '.join(sorted(unknown - optional))}",

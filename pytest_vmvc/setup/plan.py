@@ -58,6 +58,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     only: Pair | None = None
     rebuild: bool = False
     install: bool = True
+    extras: bool = True
+    """Whether packages that only single experiments need are installed too."""
 
 
 class Install(msgspec.Struct, frozen=True):
@@ -145,9 +147,13 @@ def make_plan(seen: Observed, options: Options) -> Plan:
         if not pairs:
             return Plan(blocked=notes[-1])
         missing = []
+    extras = _extras(seen)
+    if not (seen.apt and options.install and options.extras):
+        notes += _without(extras)
+        extras = []
     steps: list[Step] = []
-    if missing:
-        steps.append(Install(tuple(need.package for need in missing)))
+    if missing or extras:
+        steps.append(Install(tuple(need.package for need in (*missing, *extras))))
     steps += _daemons(seen, pairs)
     needed = _needed_groups(seen, pairs)
     if joining := tuple(sorted(needed - seen.listed_groups)):
@@ -217,6 +223,17 @@ def _missing(seen: Observed, pairs: tuple[Pair, ...]) -> list[Requirement]:
     return [
         need for need in REQUIREMENTS if need.area in areas and need.package not in seen.present
     ]
+
+
+def _extras(seen: Observed) -> list[Requirement]:
+    """What single experiments lack and this host could have."""
+    lacking = seen.present | seen.unknown_to_apt
+    return [need for need in REQUIREMENTS if need.area == "extra" and need.package not in lacking]
+
+
+def _without(extras: list[Requirement]) -> list[str]:
+    words = ", ".join(need.words for need in extras)
+    return [f"not found: {words}; the claims that need them are NOT TESTABLE"] if extras else []
 
 
 def _needed_groups(seen: Observed, pairs: tuple[Pair, ...]) -> set[str]:
