@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from typing import Any
 
@@ -102,14 +102,13 @@ class Lab:
         with ThreadPoolExecutor(max_workers=len(pairs)) as pool:
             parts = [pool.submit(work, pair) for pair in pairs]
             try:
-                for part in parts:
+                for part in wait(parts, return_when=FIRST_EXCEPTION).done:
                     part.result()
             except BaseException:
                 self._ended.set()  # the threads leave their environments at their next record
                 raise
             finally:
-                for part in parts:
-                    part.exception()
+                wait(parts)
                 self._close()
 
     def _close(self) -> None:

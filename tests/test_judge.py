@@ -5,7 +5,17 @@ import itertools
 import msgspec
 import pytest
 
-from pytest_vmvc.declaration import at_least, below, differs, distinct, holds, ratio, same
+from pytest_vmvc.declaration import (
+    at_least,
+    below,
+    differs,
+    distinct,
+    holds,
+    opinion,
+    ratio,
+    same,
+    slope,
+)
 from pytest_vmvc.errors import UsageError
 from pytest_vmvc.judge import judge, readings_hash
 from pytest_vmvc.model import (
@@ -197,3 +207,122 @@ def test_the_hash_changes_with_any_reading_and_not_with_the_order():
     )
     assert readings_hash([one, two]) == readings_hash([two, one])
     assert readings_hash([one, two]) != readings_hash([one, changed])
+
+
+# --- slopes, opinions, isolation -----------------------------------------------------------------
+
+
+def judge_it(asked, found):
+    return judge(Reading(name="r", question=asked.question), found)
+
+
+HELD = Metric(name="held", unit="", definition="test", emulation="flatters")
+EXPOSED = Metric(name="exposed", unit="count", definition="test", emulation="flatters")
+
+
+def dosed(found, *doses):
+    """The evidence with these doses, in the order of each row."""
+    of_subject = {}
+    rows = []
+    for row in found.observations:
+        place = of_subject[row.subject] = of_subject.get(row.subject, -1) + 1
+        rows.append(msgspec.structs.replace(row, dose=float(doses[place % len(doses)])))
+    return msgspec.structs.replace(found, observations=tuple(rows))
+
+
+def steps(gain, *, start=1.0, n=8):
+    return [start + gain * at for at in range(n)]
+
+
+@pytest.mark.parametrize(
+    ("gain", "asked", "word"),
+    [
+        (3.0, slope("container", "kept_bytes", above=2, unit="bytes"), "SUPPORTED"),
+        (1.0, slope("container", "kept_bytes", above=2, unit="bytes"), "REFUTED"),
+        (1.0, slope("container", "kept_bytes", below=2, unit="bytes"), "SUPPORTED"),
+    ],
+)
+def test_a_slope_is_per_unit_of_dose(gain, asked, word):
+    found = dosed(evidence(SIZE, container=steps(gain)), *range(8))
+    told = judge_it(asked, found)
+    assert told.verdict.value == word
+    assert told.estimate.effect == pytest.approx(gain)
+
+
+def test_slopes_are_compared_by_their_worst_ends():
+    found = dosed(evidence(SIZE, vm=steps(5.0), container=steps(1.0)), *range(8))
+    told = judge_it(slope("vm", "kept_bytes", over="container", above=1.25), found)
+    assert told.verdict.value == "SUPPORTED"
+    assert told.estimate.effect == pytest.approx(5)
+    flat = dosed(evidence(SIZE, vm=steps(5.0), container=steps(0.0)), *range(8))
+    told = judge_it(slope("vm", "kept_bytes", over="container", above=1.25), flat)
+    assert told.verdict.value == "INCONCLUSIVE"
+
+
+def test_a_slope_without_doses_decides_nothing():
+    asked = slope("container", "kept_bytes", above=2, unit="bytes")
+    assert judge_it(asked, evidence(SIZE, container=steps(3.0))).verdict.value == "INCONCLUSIVE"
+    one_dose = dosed(evidence(SIZE, container=steps(3.0)), 1)
+    assert judge_it(asked, one_dose).verdict.value == "INCONCLUSIVE"
+
+
+def test_emulation_bends_a_slope_as_it_bends_a_ratio():
+    found = dosed(evidence(TIME, tier="tcg", vm=steps(5.0), container=steps(1.0)), *range(8))
+    above = slope("vm", "start_s", over="container", above=1.25)
+    assert judge_it(above, found).verdict.value == "INCONCLUSIVE"
+    below_ = slope("vm", "start_s", over="container", below=1.25)
+    assert judge_it(below_, found).verdict.value == "INCONCLUSIVE"
+    equal = dosed(evidence(TIME, tier="tcg", vm=steps(1.0), container=steps(1.0)), *range(8))
+    assert judge_it(above, equal).verdict.value == "REFUTED"
+
+
+def test_an_opinion_is_never_tested():
+    told = judge_it(opinion("a taste"), Evidence(experiment="", pair="planted"))
+    assert (told.verdict.value, told.reason) == ("NOT TESTABLE", "a taste")
+
+
+@pytest.mark.parametrize("tier", ["kvm-hw", "tcg"])
+@pytest.mark.parametrize(
+    ("values", "asked", "word"),
+    [
+        ([True] * 3, holds("vm", "held"), "SUPPORTED"),
+        ([True] * 3, holds("vm", "held", value=False), "REFUTED"),
+        ([True, False], holds("vm", "held"), "REFUTED"),
+        ([False] * 3, holds("vm", "held", value=False), "SUPPORTED"),
+    ],
+)
+def test_what_speaks_for_the_isolation_of_an_emulated_machine_proves_nothing(
+    tier, values, asked, word
+):
+    told = judge_it(asked, evidence(HELD, tier=tier, vm=values))
+    emulated = tier == "tcg" and all(values)
+    assert told.verdict.value == ("INCONCLUSIVE" if emulated else word)
+
+
+def test_a_container_is_never_flattered():
+    assert judge_it(holds("container", "held"), evidence(HELD, container=[True])).verdict.value == (
+        "SUPPORTED"
+    )
+
+
+@pytest.mark.parametrize(
+    ("tier", "vm", "word"),
+    [
+        ("kvm-hw", [1] * 6, "SUPPORTED"),
+        ("tcg", [1] * 6, "INCONCLUSIVE"),
+        ("kvm-hw", [9] * 6, "REFUTED"),
+        ("tcg", [9] * 6, "REFUTED"),
+    ],
+)
+def test_a_small_figure_of_exposure_needs_real_hardware(tier, vm, word):
+    found = evidence(EXPOSED, tier=tier, vm=vm, container=[9] * 6)
+    assert (
+        judge_it(ratio("vm", "exposed", over="container", below=0.8), found).verdict.value == word
+    )
+
+
+def test_without_machines_there_are_no_variants_of_them():
+    found = evidence(HELD, missing=("vm",), container=[True])
+    told = judge_it(holds("vm-limited", "held"), found)
+    assert told.verdict.value == "NOT TESTABLE"
+    assert "not here" in told.reason
