@@ -1,4 +1,4 @@
-"""The command line: ``vmvc setup``, ``doctor``, ``report`` and ``clean``."""
+"""The command line: ``vmvc setup``, ``doctor``, ``report``, ``claims`` and ``clean``."""
 
 from __future__ import annotations
 
@@ -75,6 +75,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     report.set_defaults(run=_report)
 
+    claims = commands.add_parser("claims", help="list the claims, or write a page about each")
+    claims.add_argument("--package", default="claims", help="the package that declares them")
+    claims.add_argument(
+        "-o", "--output", type=Path, metavar="DIR", help="write Markdown pages into this folder"
+    )
+    claims.set_defaults(run=_claims)
+
     clean = commands.add_parser("clean", help="destroy what broken-off runs have left behind")
     clean.add_argument("--dry-run", action="store_true", help="only name what would be destroyed")
     clean.add_argument(
@@ -116,6 +123,21 @@ def _report(arguments: argparse.Namespace) -> int:
     target: Path = arguments.output or arguments.file.with_name("report.html")
     report.write(ledger.read(arguments.file), target)
     sys.stdout.write(f"{target}\n")
+    return 0
+
+
+def _claims(arguments: argparse.Namespace) -> int:
+    from pytest_vmvc import pages
+
+    found = pages.declared(arguments.package)
+    if arguments.output:
+        pages.write(arguments.output, found)
+        sys.stdout.write(f"{arguments.output}: {len(found)} claims\n")
+        return 0
+    for one in found:
+        sys.stdout.write(f"{one.claim.id:<30} {one.claim.quote}\n")
+        for reading in one.claim.readings:
+            sys.stdout.write(f"    {reading.name:<36} {reading.expect}\n")
     return 0
 
 

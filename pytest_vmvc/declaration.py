@@ -166,11 +166,19 @@ def holds(subject: str, metric: str, value: Scalar = True, *, min_n: int = 1) ->
 
 
 def claim(
-    claim_id: str, *, quote: str, readings: Mapping[str, Asked], pairs: tuple[str, ...] = ()
+    claim_id: str,
+    *,
+    quote: str,
+    readings: Mapping[str, Asked],
+    pairs: tuple[str, ...] = (),
+    published: tuple[str, ...] = (),
+    contradicts: tuple[str, ...] = (),
 ) -> Callable[[_F], _F]:
     """Declare a test function to be a claim: ``section.name``, quote, readings by name.
 
     ``pairs``: ask it of these only (all, where it is empty); a reading may narrow that with `on`.
+    ``published``: figures of others for the claim's page, each with its source. ``contradicts``:
+    claims of the same article that the report shows beside this one.
     Raises `UsageError`, naming the claim, on a malformed id, an empty quote, no readings, or an
     expectation other than SUPPORTED without a reason.
     """
@@ -214,6 +222,8 @@ def claim(
                 readings=tuple(registered),
                 method=inspect.cleandoc(function.__doc__ or ""),
                 source=f"{function.__code__.co_filename}:{function.__code__.co_firstlineno}",
+                published=published,
+                contradicts=contradicts,
             ),
         )
         return function

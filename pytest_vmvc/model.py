@@ -287,6 +287,10 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     readings: tuple[Reading, ...]
     method: str = ""
     source: str = ""
+    published: tuple[str, ...] = ()
+    """Figures that others have published, each with its source; never mixed with ours."""
+    contradicts: tuple[str, ...] = ()
+    """Ids of claims of the same article that cannot stand beside this one."""
 
 
 # --- what came out -------------------------------------------------------------------------------
@@ -332,6 +336,8 @@ class Result(msgspec.Struct, frozen=True, kw_only=True, tag_field="record", tag=
     judgement: Judgement
     nodeid: str
     duration_s: float = 0.0
+    contradicts: tuple[str, ...] = ()
+    """Claims of the same article that cannot stand beside this one."""
 
     @property
     def agrees(self) -> bool | None:

@@ -58,6 +58,7 @@ class BoundReading:
             experiment=evidence.experiment,
             judgement=judge(self.reading, evidence, seed=self._seed),
             nodeid=self._item.nodeid,
+            contradicts=self.claim.contradicts,
         )
         self._item.stash[RESULT] = result
         self._item.user_properties += [

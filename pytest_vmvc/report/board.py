@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import msgspec
 
 from pytest_vmvc.ledger import RunLog
@@ -44,6 +46,17 @@ class Line(msgspec.Struct, frozen=True, kw_only=True):
     cells: tuple[Cell | None, ...]
 
 
+class Side(msgspec.Struct, frozen=True, kw_only=True):
+    """One of two claims that cannot both stand, with its verdicts."""
+
+    claim: str
+    title: str
+    anchor: str
+    quote: str
+    verdicts: tuple[tuple[str, str, str], ...]
+    """Class, verdict and how often it was given."""
+
+
 class Board(msgspec.Struct, frozen=True, kw_only=True):
     """The whole board."""
 
@@ -51,6 +64,8 @@ class Board(msgspec.Struct, frozen=True, kw_only=True):
     sentence: str
     pairs: tuple[str, ...]
     lines: tuple[Line, ...]
+    conflicts: tuple[tuple[Side, Side], ...]
+    """Where the article contradicts itself."""
 
 
 def board(log: RunLog) -> Board:
@@ -78,6 +93,29 @@ def board(log: RunLog) -> Board:
         sentence=_sentence(log.results, len(claims)),
         pairs=pairs,
         lines=tuple(lines),
+        conflicts=tuple(_conflicts(log.results, claims)),
+    )
+
+
+def _conflicts(results: tuple[Result, ...], claims: list[str]) -> Iterator[tuple[Side, Side]]:
+    against = {(r.claim, other) for r in results for other in r.contradicts if other in claims}
+    for one, other in sorted(against, key=lambda pair: claims.index(pair[0])):
+        yield _side(results, claims, one), _side(results, claims, other)
+
+
+def _side(results: tuple[Result, ...], claims: list[str], claim: str) -> Side:
+    own = [result for result in results if result.claim == claim]
+    given = [result.judgement.verdict for result in own]
+    return Side(
+        claim=claim,
+        title=title_of(claim),
+        anchor=f"claim-{claims.index(claim) + 1}",
+        quote=own[0].quote,
+        verdicts=tuple(
+            (VERDICT_CLASS[verdict], verdict.value, f"{given.count(verdict)}×")
+            for verdict in Verdict
+            if verdict in given
+        ),
     )
 
 

@@ -22,6 +22,7 @@ from pytest_vmvc.report.wording import (
     scalar,
     shortened,
 )
+from pytest_vmvc.resources import NAME
 
 FACTS_SHOWN: Final = 40
 """Rows of a table of observed facts; the rest is in the raw data."""
@@ -54,6 +55,8 @@ class FactRow(msgspec.Struct, frozen=True, kw_only=True):
     short: str
     full: str
     times: int
+    where: str = ""
+    """What was looked at, where that has names and not all of it gave the same value."""
 
 
 class PairView(msgspec.Struct, frozen=True, kw_only=True):
@@ -200,7 +203,9 @@ def _facts(
     rows: list[FactRow] = []
     for name, subject in wanted:
         unit = metrics[name].unit if name in metrics else ""
-        values = [scalar(o.value, unit) for o in seen if (o.metric, o.subject) == (name, subject)]
+        own = [o for o in seen if (o.metric, o.subject) == (name, subject)]
+        values = [scalar(o.value, unit) for o in own]
+        several = len(set(values)) > 1
         rows.extend(
             FactRow(
                 metric=metric_words(metrics, name),
@@ -208,7 +213,16 @@ def _facts(
                 short=shortened(value),
                 full=value,
                 times=values.count(value),
+                where=_named([o for o, v in zip(own, values, strict=True) if v == value])
+                if several
+                else "",
             )
             for value in dict.fromkeys(values)
         )
     return tuple(rows[:FACTS_SHOWN])
+
+
+def _named(seen: Sequence[Observation]) -> str:
+    """What was looked at; the names of containers and machines tell nobody anything."""
+    names = dict.fromkeys(o.instance for o in seen if o.instance and not NAME.match(o.instance))
+    return ", ".join(names)
