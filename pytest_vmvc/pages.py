@@ -14,7 +14,6 @@ import msgspec
 from pytest_vmvc import experiments
 from pytest_vmvc.declaration import ATTRIBUTE
 from pytest_vmvc.errors import UsageError
-from pytest_vmvc.judge import WORDS
 from pytest_vmvc.model import (
     Bound,
     Claim,
@@ -210,8 +209,8 @@ def _mind(reading: Reading, metrics: Mapping[str, Metric]) -> str:
             bound = quantity(question.threshold, unit, exact=True)
             metric = metrics.get(question.metric)
             exact = isinstance(question, Bound | Ratio) and question.min_n == 1
-            what = "a value" if exact else f"a {question.confidence:.0%} interval that lies wholly"
-            said = f"supported by {what} {WORDS[question.op]} {bound}, refuted by one on the other side"
+            what = "a value" if exact else f"a {question.confidence:.0%} interval that is wholly"
+            said = f"supported by {what} {question.op} {bound}, refuted by one on the other side"
             of_vm = "vm" in (question.subject[:2], getattr(question, "over", "")[:2])
             bent = EMULATION[metric.emulation] if metric and of_vm else ""
             undecided = "" if exact else "; one that spans it decides nothing"
