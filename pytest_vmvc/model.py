@@ -95,6 +95,8 @@ class Metric(msgspec.Struct, frozen=True, kw_only=True):
     definition: str
     label: str = ""
     """What a person calls it, as in “the container's start-up time”."""
+    dose: str = ""
+    """Unit of the dose of its observations, where they have one."""
     emulation: Literal["inflates", "flatters", "none"] = "none"
     """``inflates``: emulating the CPU makes a machine's figure bigger, never smaller. ``flatters``:
     what speaks for an emulated machine's isolation (a yes, or a smaller figure) proves nothing, as

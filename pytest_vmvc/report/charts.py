@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from statistics import median
 from typing import Any, Final
 
 from pytest_vmvc.report import layers
 from pytest_vmvc.report.layers import ROW, Row
-from pytest_vmvc.report.palette import BAND, INK, PHASES, SURFACE
+from pytest_vmvc.report.palette import (
+    BAND,
+    GRID,
+    INK,
+    MUTED,
+    PHASES,
+    SURFACE,
+    colour,
+    shape,
+)
 from pytest_vmvc.report.scale import Scale
 from pytest_vmvc.report.svg import LEFT, RIGHT, WIDTH, specification
 from pytest_vmvc.units import quantity
 
 MARGIN: Final = (0.8, 1.25)
 """Ratios that are practically equal."""
+DOSES_HEIGHT: Final = 180
 _TEXT_PX: Final = 6.4
 """About the width of a character at the size of the labels in bars."""
 
@@ -59,6 +70,67 @@ def ratios(row: Row, *, threshold: float, words: str) -> dict[str, Any]:
     return specification(
         [band, *layers.gridded(stack, scale, height)], height=height, top=24, bottom=34
     )
+
+
+def doses(rows: Sequence[Row], *, unit: str, dose_unit: str) -> dict[str, Any]:
+    """Every sample over its dose; a line through the medians of each subject."""
+    dosed = [(row, _dosed(row)) for row in rows]
+    across = Scale([dose for _, found in dosed for dose in found], unit=dose_unit, log=False)
+    values = [value for _, found in dosed for of_dose in found.values() for value in of_dose]
+    upright = Scale(values, unit=unit, log=False)
+
+    def place(value: float) -> float:
+        return (1 - upright.fraction(value)) * DOSES_HEIGHT
+
+    ticks = upright.ticks()
+    stack = [_grid(place, ticks, width=WIDTH - LEFT - RIGHT)]
+    words = [
+        {"x": -12, "y": place(tick), "text": quantity(tick, unit, exact=True)} for tick in ticks
+    ]
+    stack.append(layers.texts(words, {"align": "right", "color": MUTED}))
+    for row, found in dosed:
+        paint = colour(row.subject)
+        line = [{"x": x, "y": place(median(ys))} for x, ys in sorted(found.items())]
+        points = [{"x": x, "y": place(y)} for x, ys in found.items() for y in ys]
+        x, y = across.channel("x"), layers.raw("y")
+        look = {"type": "point", "size": 50, "filled": True, "color": paint}
+        stack += [
+            {
+                "data": {"values": line},
+                "mark": {"type": "line", "color": paint, "strokeWidth": 1.5},
+                "encoding": {"x": x, "y": y},
+            },
+            {
+                "data": {"values": points},
+                "mark": {**look, "shape": shape(row.subject), "stroke": SURFACE},
+                "encoding": {"x": x, "y": y},
+            },
+            {
+                "name": "halo",
+                "data": {"values": [{**line[-1], "text": row.subject}]},
+                "mark": {"type": "text", "align": "right", "dx": -8, "dy": -10},
+                "encoding": {"x": x, "y": y, "text": {"field": "text"}},
+            },
+        ]
+    stack = layers.gridded(stack, across, DOSES_HEIGHT)
+    return specification(stack, height=DOSES_HEIGHT, top=14, bottom=34)
+
+
+def _dosed(row: Row) -> dict[float, list[float]]:
+    found: dict[float, list[float]] = {}
+    for sample in row.samples:
+        if sample.dose is not None:
+            found.setdefault(sample.dose, []).append(sample.value)
+    return found
+
+
+def _grid(place: Callable[[float], float], ticks: list[float], *, width: int) -> dict[str, Any]:
+    lines = [{"x": 0, "x2": width, "y": place(tick)} for tick in ticks]
+    return {
+        "data": {"values": lines},
+        "mark": {"type": "rule", "color": GRID, "strokeWidth": 1},
+        "encoding": {"x": layers.raw("x"), "x2": {"field": "x2"}, "y": layers.raw("y")},
+    }
 
 
 def phases(parts: Mapping[str, dict[str, float]]) -> dict[str, Any]:

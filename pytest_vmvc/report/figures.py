@@ -56,7 +56,11 @@ def figures(
         of_metric = [r for r in sampled if r.reading.question.metric == name]
         unit = metrics[name].unit if name in metrics else ""
         own = [o for o in seen if o.metric == name]
-        made += _strip(of_metric, own, metric_words(metrics, name), unit)
+        words = metric_words(metrics, name)
+        if any(isinstance(r.reading.question, Slope) for r in of_metric):
+            made += _doses(of_metric, own, words, metrics[name])
+        else:
+            made += _strip(of_metric, own, words, unit)
         for result in of_metric:
             made += _ratio(result, own, unit)
     # The marks of one start stand with each of its metrics: one is enough, the one with most.
@@ -92,7 +96,7 @@ def median_phases(seen: Sequence[Observation]) -> dict[str, float]:
 
 def _samples(seen: Sequence[Observation], subject: str) -> tuple[Sample, ...]:
     return tuple(
-        Sample(value=float(o.value), block=o.block, censored=o.censored)
+        Sample(value=float(o.value), block=o.block, censored=o.censored, dose=o.dose)
         for o in seen
         if o.subject == subject
         and isinstance(o.value, int | float)
@@ -148,6 +152,50 @@ def _strip(
     return [
         Figure(
             title=title, note=_censored(note, rows), svg=drawing, table=_sample_table(rows, unit)
+        )
+    ]
+
+
+def _doses(
+    results: Sequence[Result], own: Sequence[Observation], name: str, metric: Metric
+) -> list[Figure]:
+    rows = [
+        Row(subject=subject, samples=samples)
+        for subject in _subjects(results)
+        if (samples := tuple(s for s in _samples(own, subject) if s.dose is not None))
+    ]
+    if not rows:
+        return []
+    steps = sorted(
+        {sample.dose for row in rows for sample in row.samples if sample.dose is not None}
+    )
+    cells = [
+        (
+            quantity(step, metric.dose, exact=True),
+            *(
+                ", ".join(_value(s, metric.unit) for s in row.samples if s.dose == step) or "—"
+                for row in rows
+            ),
+        )
+        for step in steps
+    ]
+    title = f"Dose and response: {name}"
+    said = "; ".join(f"{row.subject}: {_many(len(row.samples))}" for row in rows)
+    drawing = svg.draw(
+        charts.doses(rows, unit=metric.unit, dose_unit=metric.dose), label=f"{title}. {said}."
+    )
+    return [
+        Figure(
+            title=title,
+            note="Each mark is one sample over its dose; lines join the medians.",
+            svg=drawing,
+            table=Table(
+                head=(
+                    f"dose, {metric.dose}" if metric.dose else "dose",
+                    *(r.subject for r in rows),
+                ),
+                rows=tuple(cells),
+            ),
         )
     ]
 

@@ -27,6 +27,7 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
     value: float
     block: int
     censored: bool = False
+    dose: float | None = None
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):

@@ -44,6 +44,13 @@ def points(drawing: str, colour: str) -> int:
     )
 
 
+def dosed(subject: str, *values: float) -> Row:
+    samples = tuple(
+        Sample(value=value, block=0, dose=float(step)) for step, value in enumerate(values)
+    )
+    return Row(subject=subject, samples=samples)
+
+
 ROWS = [
     row("container", 0.3, 0.31, 0.33, estimate=estimate(0.3, 0.33)),
     row("vm", 4.0, 4.4, 9.0, censored=2, estimate=estimate(4.0, None)),
@@ -56,6 +63,14 @@ DRAWINGS = {
     "negative": lambda: svg.draw(charts.strip([row("vm", -2.0)], unit="K", bounds=[]), label="b"),
     "ratios": lambda: svg.draw(
         charts.ratios(row("r", 12.0, 13.0, 14.0), threshold=1.25, words="pairs"), label="c"
+    ),
+    "doses": lambda: svg.draw(
+        charts.doses(
+            [dosed("container", 0.5, 0.5, 0.6), dosed("vm", 3.0, 4.0, 9.0)],
+            unit="s",
+            dose_unit="bytes",
+        ),
+        label="e",
     ),
     "phases": lambda: svg.draw(
         charts.phases({"container": {"created": 0.1}, "vm": dict.fromkeys("abcdefghijk", 1.0)}),

@@ -17,7 +17,20 @@ from sample_run import PAIRS, TITLE, sample_log
 import pytest_vmvc.report
 from pytest_vmvc.errors import LedgerError
 from pytest_vmvc.ledger import RunLog, collect
-from pytest_vmvc.model import End, Estimate, Record, Verdict
+from pytest_vmvc.model import (
+    End,
+    Estimate,
+    Judgement,
+    Metric,
+    Observation,
+    Opinion,
+    Reading,
+    Record,
+    Result,
+    Series,
+    Slope,
+    Verdict,
+)
 from pytest_vmvc.report import render, write
 
 STYLE = (Path(pytest_vmvc.report.__file__).parent / "style.css").read_text()
@@ -375,3 +388,64 @@ def test_text_meets_wcag_aa_in_both_modes(mode: str) -> None:
 def test_both_pairs_stand_on_the_board(html: str) -> None:
     head = table(html, "board").partition("</thead>")[0]
     assert [name in head for name in PAIRS] == [True, True]
+
+
+# --- slopes, opinions, contradictions ------------------------------------------------------------
+
+
+def result(claim: str, question: Slope | Opinion, verdict: Verdict, **more: Any) -> Result:
+    return Result(
+        claim=claim,
+        quote=f"the quote of {claim}",
+        method="m",
+        reading=Reading(name="r", question=question),
+        pair="minimal",
+        experiment="planted",
+        judgement=Judgement(verdict=verdict, finding=f"the finding of {claim}"),
+        nodeid="claims/test_x.py::test_x[minimal-r]",
+        **more,
+    )
+
+
+def log_of(*records: Record) -> RunLog:
+    run = sample_log().run
+    assert run is not None
+    return collect((run, *records))
+
+
+def test_a_slope_is_drawn_over_its_dose() -> None:
+    metric = Metric(name="port_s", unit="s", definition="d", dose="bytes")
+    question = Slope(metric="port_s", subject="vm", op=">", threshold=1, unit="s")
+    rows = [
+        Observation(
+            experiment="planted",
+            pair="minimal",
+            subject="vm",
+            metric="port_s",
+            value=float(value),
+            at="2025-01-02T03:04:05Z",
+            dose=value * 64e6,
+        )
+        for value in (1, 2, 4)
+    ]
+    head = Series(experiment="planted", pair="minimal", subject="vm", metric=metric, facts=None)
+    page = Page(render(log_of(head, *rows, result("port.x", question, Verdict.SUPPORTED))))
+    assert "Dose and response: port s" in page.text
+    assert "256 MB" in page.text
+    assert "slope of port_s of vm" in page.text
+
+
+def test_an_opinion_has_a_card_without_figures() -> None:
+    found = result("opinion.x", Opinion(reason="a taste"), Verdict.NOT_TESTABLE)
+    page = Page(render(log_of(found)))
+    assert "nothing that could be measured" in page.text
+    assert not any(tag == "figure" for tag, _ in page.elements)
+
+
+def test_claims_that_contradict_each_other_stand_side_by_side() -> None:
+    one = result("port.x", Opinion(reason="a"), Verdict.NOT_TESTABLE, contradicts=("table.y",))
+    other = result("table.y", Opinion(reason="b"), Verdict.NOT_TESTABLE)
+    text = Page(render(log_of(one, other))).text
+    assert "Where the article contradicts itself" in text
+    assert text.index("contradicts itself") < text.index("the quote of port.x")
+    assert "contradicts itself" not in Page(render(log_of(one))).text
