@@ -46,6 +46,5 @@ REQUIREMENTS = (
     _need("vagrant", "libvirt-clients", "virsh", "virsh"),
     _need("vagrant", "dnsmasq-base", "dnsmasq", "dnsmasq"),
     _need("extra", "podman", "podman", "Podman, as a second engine"),
-    _need("extra", "docker-registry", "docker-registry", "a registry of images (Distribution)"),
     _need("extra", "qemu-system-arm", "qemu-system-aarch64", "QEMU for 64-bit ARM"),
 )

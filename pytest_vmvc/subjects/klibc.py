@@ -12,10 +12,9 @@ from pathlib import Path
 
 import msgspec
 
-from pytest_vmvc import process
 from pytest_vmvc.backends.base import Progress
-from pytest_vmvc.errors import BuildFailed, CommandFailed
-from pytest_vmvc.subjects import store
+from pytest_vmvc.errors import BuildFailed
+from pytest_vmvc.subjects import debs, store
 from pytest_vmvc.subjects.archive import Entry, file, folder, write_tar
 from pytest_vmvc.subjects.image import ensure_image
 
@@ -23,8 +22,6 @@ NAME = "klibc"
 REPOSITORY = "vmvc/klibc"
 PACKAGES = ("klibc-utils", "libklibc")
 ROOTFS = "rootfs.tar"
-FETCH_TIMEOUT_S = 300.0
-UNPACK_TIMEOUT_S = 60.0
 NEEDED = ("cat", "sh", "sleep", "true")
 
 
@@ -55,20 +52,9 @@ def load() -> KlibcArtefacts | None:
 
 def _build(target: Path, progress: Progress) -> dict[str, str]:
     with tempfile.TemporaryDirectory(prefix="klibc-", dir=target) as name:
-        scratch = Path(name)
-        progress(f"fetch {' and '.join(PACKAGES)}", None)
-        try:
-            process.run(["apt-get", "download", *PACKAGES], timeout_s=FETCH_TIMEOUT_S, cwd=scratch)
-        except CommandFailed as error:
-            raise BuildFailed(
-                f"{PACKAGES[0]} could not be fetched", hint=f"run `apt-get update`; {error.hint}"
-            ) from error
-        packages = sorted(scratch.glob("*.deb"))
-        version = packages[0].name.split("_")[1]
-        for package in packages:
-            process.run(["dpkg-deb", "-x", package, scratch / "root"], timeout_s=UNPACK_TIMEOUT_S)
+        root, version = debs.unpack(PACKAGES, Path(name), progress)
         with (target / ROOTFS).open("wb") as rootfs:
-            write_tar(_tree(scratch / "root"), rootfs)
+            write_tar(_tree(root), rootfs)
     return {"userland": f"klibc {version}"}
 
 
