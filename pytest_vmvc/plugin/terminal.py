@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import Counter
 from contextlib import nullcontext
@@ -38,27 +39,29 @@ class Progress:
         self._reporter: Any = config.pluginmanager.get_plugin("terminalreporter")
         self._capture: Any = config.pluginmanager.get_plugin("capturemanager")
         self._silent = self._reporter is None or config.get_verbosity() < 0
-        self._what = ""
-        self._began = 0.0
-        self._said = 0.0
+        self._began: dict[str, float] = {}
+        self._said: dict[str, float] = {}
+        self._speaking = threading.Lock()
 
     def note(self, what: str, done: int, of: int) -> None:
-        """Say how far it is: in place on a terminal, as rare lines elsewhere."""
-        if self._silent:
-            return
+        """Say how far it is: in place on a terminal, as rare lines elsewhere; from any thread."""
+        if not self._silent:
+            with self._speaking:
+                self._note(what, done, of)
+
+    def _note(self, what: str, done: int, of: int) -> None:
         now = time.monotonic()
-        if what != self._what:
-            self._what, self._began, self._said = what, now, 0.0
+        began = self._began.setdefault(what, now)
         finished = done >= of
         in_place = self._reporter.isatty
-        if not in_place and not finished and now - self._said < QUIET_S:
+        if not in_place and not finished and now - self._said.get(what, 0.0) < QUIET_S:
             return
-        self._said = now
+        self._said[what] = now
         text = f"vmvc: {what} {min(done + 1, of)} of {of}"
         if finished:
-            text = f"vmvc: {what} {of} of {of}, done in {now - self._began:.0f} s"
+            text = f"vmvc: {what} {of} of {of}, done in {now - began:.0f} s"
         elif done:
-            left_s = (now - self._began) / done * (of - done)
+            left_s = (now - began) / done * (of - done)
             text += f", about {left_s:.0f} s left"
         with self._capture.global_and_fixture_disabled() if self._capture else nullcontext():
             if in_place and not finished:
