@@ -147,13 +147,10 @@ def make_plan(seen: Observed, options: Options) -> Plan:
         if not pairs:
             return Plan(blocked=notes[-1])
         missing = []
-    extras = _extras(seen)
-    if not (seen.apt and options.install and options.extras):
-        notes += _without(extras)
-        extras = []
-    steps: list[Step] = []
-    if missing or extras:
-        steps.append(Install(tuple(need.package for need in (*missing, *extras))))
+    extras, without = _extras(seen, options)
+    notes += without
+    wanted = tuple(need.package for need in (*missing, *extras))
+    steps: list[Step] = [Install(wanted)] if wanted else []
     steps += _daemons(seen, pairs)
     needed = _needed_groups(seen, pairs)
     if joining := tuple(sorted(needed - seen.listed_groups)):
@@ -225,15 +222,14 @@ def _missing(seen: Observed, pairs: tuple[Pair, ...]) -> list[Requirement]:
     ]
 
 
-def _extras(seen: Observed) -> list[Requirement]:
-    """What single experiments lack and this host could have."""
+def _extras(seen: Observed, options: Options) -> tuple[list[Requirement], list[str]]:
+    """What single experiments lack and this host could have: to be installed, or to be told."""
     lacking = seen.present | seen.unknown_to_apt
-    return [need for need in REQUIREMENTS if need.area == "extra" and need.package not in lacking]
-
-
-def _without(extras: list[Requirement]) -> list[str]:
+    extras = [need for need in REQUIREMENTS if need.area == "extra" and need.package not in lacking]
+    if not extras or (seen.apt and options.install and options.extras):
+        return extras, []
     words = ", ".join(need.words for need in extras)
-    return [f"not found: {words}; the claims that need them are NOT TESTABLE"] if extras else []
+    return [], [f"not found: {words}; the claims that need them are NOT TESTABLE"]
 
 
 def _needed_groups(seen: Observed, pairs: tuple[Pair, ...]) -> set[str]:

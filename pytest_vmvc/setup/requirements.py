@@ -6,7 +6,6 @@ from typing import Literal
 
 import msgspec
 
-
 Area = Literal["engine", "machine", "disk", "vagrant", "extra"]
 """``extra``: what only single experiments need; without it their claims are NOT TESTABLE."""
 
