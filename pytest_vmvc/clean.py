@@ -45,11 +45,22 @@ class SweepReport(msgspec.Struct, frozen=True, kw_only=True):
 
 def reapers() -> tuple[Reaper, ...]:
     """One for each technology; folders last, since machines live in them."""
+    from pytest_vmvc.backends.control_group import CgroupReaper
     from pytest_vmvc.backends.docker import DockerReaper
     from pytest_vmvc.backends.qemu import QemuReaper
+    from pytest_vmvc.backends.registry import RegistryReaper
+    from pytest_vmvc.backends.second_engine import EngineReaper
     from pytest_vmvc.backends.vagrant import VagrantReaper
 
-    return (DockerReaper(), VagrantReaper(), QemuReaper(), FolderReaper())
+    return (
+        DockerReaper(),
+        VagrantReaper(),
+        QemuReaper(),
+        EngineReaper(),
+        RegistryReaper(),
+        CgroupReaper(),
+        FolderReaper(),
+    )
 
 
 def sweep(
@@ -165,10 +176,10 @@ def _destroy(reaper: Reaper, victims: Sequence[Resource]) -> dict[Resource, str]
 
 def _remove_images() -> list[str]:
     from pytest_vmvc.backends import docker
-    from pytest_vmvc.subjects import debian, klibc, minimal
+    from pytest_vmvc.subjects import apps, debian, klibc, minimal
 
     lines = []
-    for artefacts in (minimal.load(), klibc.load(), debian.load()):
+    for artefacts in (minimal.load(), klibc.load(), debian.load(), apps.load()):
         if artefacts is None:
             continue
         try:

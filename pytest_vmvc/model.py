@@ -10,7 +10,9 @@ import msgspec
 SCHEMA_VERSION = 2
 """Version of the results file; raised with every change that an old reader would not understand."""
 
-Kind = Literal["container", "vm"]
+Kind = Literal["container", "vm", "process"]
+"""What runs: ``process`` is the host's own, neither contained nor virtualised."""
+
 Tier = Literal["kvm-hw", "kvm-nested", "kvm-unusable", "tcg", "other", "none"]
 """Accelerator of a host or a machine. ``kvm-unusable``: /dev/kvm opens and guests do not run, so
 machines are emulated; ``other``: a provider that does not tell; ``none``: not a machine."""

@@ -18,8 +18,8 @@ import shutil
 import socket
 import tempfile
 import threading
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import msgspec
@@ -33,6 +33,9 @@ LABEL = "org.pytest-vmvc.run"
 NAME = re.compile(r"vmvc-(r[0-9a-f]{10})-(\d+)")
 """Name of anything that a run makes."""
 
+
+ROOMY = Path("/var/tmp")  # noqa: S108 - our own folders in it have names of their own, and 0700
+"""Temporary files that need room: by the standard of file systems not a file system in memory."""
 
 BEACON = "pytest-vmvc-run-"
 """Begin of the abstract socket's name that a living run holds; its run id follows."""
@@ -129,6 +132,22 @@ class RunScope:
                 self._workdir = Path(tempfile.mkdtemp(prefix=f"vmvc-{self.run_id}-"))
             return self._workdir
 
+    @contextmanager
+    def roomy_folder(self) -> Iterator[Path]:
+        """A 0700 folder for what is large: on a disk, where the work folder may be in memory.
+
+        It has a fresh name and a short path, and is removed at the end.
+        """
+        path = ROOMY / self.new_name()
+        resource = self.hold("folder", str(path))
+        try:
+            path.mkdir(mode=0o700)
+            yield path
+        finally:
+            shutil.rmtree(path, ignore_errors=True)
+            if not path.exists():
+                self.release(resource)
+
     def hold(self, kind: str, name: str) -> Resource:
         """Write down, durably, that ``name`` is about to be made."""
         resource = Resource(kind=kind, name=name, run_id=self.run_id)
@@ -191,15 +210,16 @@ def _owner(folder: Path) -> Owner | None:
 
 
 class FolderReaper:
-    """Work folders of runs that died."""
+    """Work folders and roomy folders of runs that died."""
 
     name = "folder"
 
     def inventory(self) -> list[Resource]:
-        """Our folders under the system's temporary directory."""
+        """Our folders under the system's temporary directories."""
         return [
             Resource(kind="folder", name=str(path), run_id=match[1])
-            for path in Path(tempfile.gettempdir()).glob("vmvc-r*-*")
+            for place in {Path(tempfile.gettempdir()), ROOMY}
+            for path in place.glob("vmvc-r*-*")
             if (match := re.match(r"vmvc-(r[0-9a-f]{10})-", path.name))
         ]
 

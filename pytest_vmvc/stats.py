@@ -107,11 +107,15 @@ def slope_interval(
         raise ValueError("a slope needs at least two doses")
     from scipy.stats import theilslopes
 
-    found = theilslopes(values, doses, alpha=confidence)
+    # Sen's variance has no root where nearly everything is tied: nothing bounds the slope then.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        found = theilslopes(values, doses, alpha=confidence)
+    flat = len(set(values)) == 1
     return Estimate(
         effect=float(found.slope),
-        low=float(found.low_slope),
-        high=float(found.high_slope),
+        low=0.0 if flat else _finite(float(found.low_slope)),
+        high=0.0 if flat else _finite(float(found.high_slope)),
         confidence=confidence,
         n=len(values),
         unit=unit,

@@ -166,7 +166,8 @@ def test_a_run_with_a_broken_owner_file_is_dead(state, text):
     assert "r00000000bb" not in live_runs()
 
 
-def test_the_folder_of_a_killed_run_is_found_and_removed():
+def test_the_folder_of_a_killed_run_is_found_and_removed(monkeypatch, tmp_path):
+    monkeypatch.setattr(resources, "ROOMY", tmp_path / "empty")
     leave_behind("scope = RunScope('r00000000cc').__enter__(); (scope.workdir / 'f').touch()")
     reaper = FolderReaper()
     (found,) = reaper.inventory()
@@ -174,3 +175,18 @@ def test_the_folder_of_a_killed_run_is_found_and_removed():
     reaper.destroy(found)
     reaper.destroy(found)
     assert reaper.inventory() == []
+
+
+def test_a_roomy_folder_is_held_found_and_removed():
+    with RunScope() as scope:
+        with scope.roomy_folder() as folder:
+            assert folder.stat().st_mode & 0o777 == 0o700
+            assert [held.name for held in scope.held] == [str(folder)]
+            mine = [one for one in FolderReaper().inventory() if one.run_id == scope.run_id]
+            assert [one.name for one in mine] == [str(folder)]
+            (folder / "f").touch()
+        assert not folder.exists()
+        assert scope.held == ()
+        with pytest.raises(KeyError), scope.roomy_folder() as folder:
+            raise KeyError
+        assert not folder.exists()

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy.stats import quantile_test
 
 from pytest_vmvc.model import Verdict
-from pytest_vmvc.stats import decide, exact, median_interval, ratio_interval
+from pytest_vmvc.stats import decide, exact, median_interval, ratio_interval, slope_interval
 
 seconds = st.floats(min_value=1e-3, max_value=1e4, allow_nan=False)
 
@@ -143,3 +143,13 @@ def test_swapping_the_sides_mirrors_the_interval(pairs):
     assert there.effect == pytest.approx(1 / back.effect)
     assert there.low == pytest.approx(1 / back.high)
     assert there.high == pytest.approx(1 / back.low)
+
+
+def test_a_row_that_never_changes_has_no_slope():
+    found = slope_interval([1, 2, 4, 8, 1, 2], [7] * 6, unit="bytes")
+    assert (found.effect, found.low, found.high) == (0, 0, 0)
+
+
+def test_a_slope_is_not_bounded_where_nearly_everything_is_tied():
+    found = slope_interval([1, 1, 1, 1, 1, 2], [3, 3, 3, 3, 3, 9], unit="bytes")
+    assert (found.low, found.high) == (None, None)

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
+from pathlib import Path
 from typing import Any
 
-from pytest_vmvc.backends.base import Configuration, Shape
+from pytest_vmvc.backends.base import (
+    Acquire,
+    Arrival,
+    Configuration,
+    Destination,
+    Laden,
+    Shape,
+)
 from pytest_vmvc.backends.docker_container import USAGE_DEFINITION, Container
 from pytest_vmvc.backends.docker_engine import Engine, engine_summary
 from pytest_vmvc.backends.docker_images import (
@@ -18,8 +26,10 @@ from pytest_vmvc.backends.docker_images import (
     inspect_image,
     remove_image,
 )
+from pytest_vmvc.backends.docker_port import laden_image, ported_image
 from pytest_vmvc.backends.docker_reaper import DockerReaper, remove_container
 from pytest_vmvc.backends.docker_start import READINESS, ContainerSpec, start
+from pytest_vmvc.backends.second_engine import second_engine
 from pytest_vmvc.errors import LaunchFailed, LaunchTimedOut, Unavailable, VmvcError
 from pytest_vmvc.model import Artefact, Facts, Kind
 from pytest_vmvc.resources import Resource, RunScope
@@ -159,10 +169,14 @@ class DockerProvider:
         return found
 
     def shaped(self, shape: Shape) -> DockerProvider:
-        """The same image in another shape."""
+        """The same image in another shape; raises `Unavailable`."""
+        if shape.balloon:
+            raise Unavailable("a container has no memory of its own that a balloon could fill")
         options: dict[str, Any] = {**self.spec.host_options, **CONFIGURATIONS[shape.configuration]}
         if shape.shared_folder is not None:
             options["binds"] = {str(shape.shared_folder): {"bind": "/shared", "mode": "rw"}}
+        if shape.shares_pids_with:
+            options["pid_mode"] = f"container:{shape.shares_pids_with}"
         spec = replace(
             self.spec,
             memory_bytes=shape.memory_bytes or self.spec.memory_bytes,
@@ -172,6 +186,34 @@ class DockerProvider:
             host_options=options,
         )
         return DockerProvider(spec, self._scope)
+
+    def bound(self, spec: ContainerSpec) -> DockerProvider:
+        """A provider of another specification in the same run."""
+        return DockerProvider(spec, self._scope)
+
+    def destinations(self) -> Mapping[str, Callable[[], AbstractContextManager[Destination]]]:
+        """Two further engines on this host: Docker, and Podman."""
+        return {
+            "": partial(second_engine, "docker", self._scope),
+            "-podman": partial(second_engine, "podman", self._scope),
+        }
+
+    def ported(self, destination: Destination) -> AbstractContextManager[Arrival]:
+        """Save the image, carry it and load it into another engine.
+
+        Raises `BuildFailed` where an engine refuses, `CommandFailed` and `CommandTimedOut`.
+        """
+        return ported_image(self, destination, self._scope)
+
+    def laden(self, fill: Callable[[Path], None]) -> AbstractContextManager[Laden]:
+        """An image with that tree at ``/tree`` as well; raises `BuildFailed`."""
+        return laden_image(self, fill, self._scope)
+
+    def offered(self) -> AbstractContextManager[Acquire]:
+        """Put a copy of the image on a registry of our own; `Unavailable` without one."""
+        from pytest_vmvc.backends.docker_offer import offered
+
+        return offered(self._engine, self.spec, self._scope, DockerProvider)
 
     def artefact(self) -> Artefact:
         """Bytes of the image; the compressed size is found once per image and then cached."""

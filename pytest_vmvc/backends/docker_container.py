@@ -13,7 +13,11 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import msgspec
 
-from pytest_vmvc.backends.base import Stopwatch, new_nonce
+from pytest_vmvc.backends import confinement, docker_checkpoint
+from pytest_vmvc.backends.base import Account, Memory, Stopwatch, new_nonce
+from pytest_vmvc.backends.cgroup import cgroup_usage
+from pytest_vmvc.backends.docker_account import account, daemons, memory, shim
+from pytest_vmvc.backends.docker_confinement import seccomp_profile
 from pytest_vmvc.backends.docker_engine import (
     FLOOR_S,
     Deadline,
@@ -29,14 +33,17 @@ from pytest_vmvc.errors import CommandTimedOut, EnvironmentDied, InfrastructureE
 from pytest_vmvc.model import Completed, Facts, Usage
 
 if TYPE_CHECKING:
+    import psutil
     from docker import APIClient
 
 USAGE_DEFINITION = (
-    "the container's cgroup as the engine reports it: CPU seconds, user and system; memory without "
-    "inactive page cache"
+    "the container's cgroup, read from this host's files or else as the engine reports it: CPU "
+    "seconds, user and system; memory without inactive page cache"
 )
 SETTLE_S = 0.5
 END_S = 10.0
+WRITTEN = "/written"
+"""The file that `Container.write` writes."""
 
 # Its own command line holds the token too, but not its environment. A second sweep gets what was
 # forked during the first.
@@ -74,6 +81,11 @@ class Container:
             self._died("no process any more")
         return int(state["Pid"])
 
+    @cached_property
+    def _id(self) -> str:
+        with self._client() as client:
+            return str(client.inspect_container(self.name)["Id"])
+
     @property
     def facts(self) -> Facts:
         """Provenance; ``extra["host_pid"]`` is there where it was asked for in its lifetime."""
@@ -90,9 +102,12 @@ class Container:
 
     def usage(self) -> Usage:
         """Figures of its cgroup; raises `EnvironmentDied`."""
-        with self._client() as client:
-            one_shot = _version(client.api_version) >= (1, 41) or None
-            stats = client.stats(self.name, stream=False, one_shot=one_shot)
+        # At once; the engine collects once a second, and makes its callers wait for that.
+        if seen := cgroup_usage(self.host_pid, self._id):
+            return Usage(
+                cpu_s=seen.cpu_s, memory_bytes=seen.memory_bytes, definition=USAGE_DEFINITION
+            )
+        stats = self._stats()
         memory = stats.get("memory_stats") or {}
         cpu_ns = int(stats["cpu_stats"]["cpu_usage"]["total_usage"])
         if "usage" not in memory or not cpu_ns:
@@ -104,6 +119,80 @@ class Container:
             memory_bytes=max(0, int(memory["usage"]) - cache),
             definition=USAGE_DEFINITION,
         )
+
+    def capabilities(self) -> int:
+        """Those of its payload; raises `Unavailable` and `EnvironmentDied`."""
+        shim(self.host_pid, self._id)  # raises where that pid is not this host's
+        return confinement.capabilities(self.host_pid)
+
+    def system_calls(self) -> int:
+        """Those of its payload; raises `Unavailable` and `EnvironmentDied`."""
+        keeper = shim(self.host_pid, self._id)
+        return confinement.system_calls(self.host_pid, lambda: seccomp_profile(keeper))
+
+    def account(self) -> Account:
+        """Costs of the payload, its shim and the engine.
+
+        Raises `Unavailable` where this host does not see them, and `EnvironmentDied`.
+        """
+        return account(*self._managers)
+
+    @cached_property
+    def _managers(self) -> tuple[psutil.Process, list[psutil.Process]]:
+        keeper = shim(self.host_pid, self._id)
+        return keeper, daemons(self._engine.url, keeper)
+
+    def memory(self) -> Memory:
+        """Figures of its cgroup, page cache apart; raises `EnvironmentDied`."""
+        stats = self._stats().get("memory_stats") or {}
+        if "usage" not in stats:
+            self._died("its cgroup is gone")
+        return memory(stats)
+
+    def _stats(self) -> dict[str, Any]:
+        with self._client() as client:
+            one_shot = _version(client.api_version) >= (1, 41) or None
+            return dict(client.stats(self.name, stream=False, one_shot=one_shot))
+
+    def inspect(self) -> str:
+        """The state by the engine: ``running``; raises `EnvironmentDied`."""
+        with self._client() as client:
+            return str(client.inspect_container(self.name)["State"]["Status"])
+
+    def stop(self, *, timeout_s: float = 30.0) -> None:
+        """Have the engine kill it, and wait until it knows the end.
+
+        Raises `CommandTimedOut` and `EnvironmentDied` (it had ended before).
+        """
+        from requests import Timeout
+
+        with self._client() as client:
+            client.kill(self.name)
+            try:
+                # The SDK writes int, and hands the number to a socket: fractions are fine.
+                client.wait(self.name, timeout=timeout_s)  # type: ignore[arg-type]
+            except Timeout:
+                raise CommandTimedOut(
+                    f"{self.name} was killed and runs after {timeout_s:g} s",
+                    hint="the engine may be stuck; see its log",
+                ) from None
+
+    def write(self, data: bytes) -> None:
+        """Put data in a file of its writable layer; raises `InfrastructureError`."""
+        done = self.run(["dd", f"of={WRITTEN}", "bs=4k", "conv=fsync"], stdin=data)
+        if done.exit_status != 0:
+            raise InfrastructureError(
+                f"{self.name} cannot write to its layer",
+                hint=one_line(done.stderr.decode(errors="replace")),
+            )
+
+    def disk_bytes(self) -> int:
+        """Bytes of its writable layer by the engine; raises `EnvironmentDied`."""
+        with self._client() as client:
+            found = client.containers(all=True, size=True, filters={"id": self._id})
+        if not found:
+            self._died("the engine has no such container any more")
+        return int(found[0].get("SizeRw") or 0)
 
     def address(self, port: int) -> tuple[str, int]:
         """Where a published port is reached; raises `EnvironmentDied` and KeyError."""
@@ -159,6 +248,14 @@ class Container:
             stderr=bytes(output[2]),
             duration_s=duration_s,
         )
+
+    def checkpoint(self, *, timeout_s: float) -> None:
+        """Save its processes and end them; raises `Unavailable` and `CommandTimedOut`."""
+        docker_checkpoint.save(self._engine, self.name, timeout_s=timeout_s)
+
+    def restore(self, *, timeout_s: float) -> None:
+        """Go on from the checkpoint; raises `Unavailable` and `CommandTimedOut`."""
+        docker_checkpoint.restore(self._engine, self.name, timeout_s=timeout_s)
 
     def _ended(self, status: int) -> bool:
         """The engine may hear of the command's end by SIGKILL just before the container's."""

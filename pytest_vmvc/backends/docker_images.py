@@ -24,6 +24,7 @@ from pytest_vmvc.errors import BuildFailed, InfrastructureError, TeardownFailed,
 from pytest_vmvc.paths import cache_dir
 
 SAVE_S = 1800.0
+SAVE_CHUNK_BYTES = 1 << 20
 
 
 def image_id(ref: str) -> str | None:
@@ -32,12 +33,49 @@ def image_id(ref: str) -> str | None:
     return None if found is None else str(found["Id"])
 
 
+def save_image(engine: Engine, ref: str, target: Path) -> None:
+    """Write an image to an archive, as ``docker save``; raises `BuildFailed` and `Unavailable`."""
+    deadline = Deadline(SAVE_S)
+    try:
+        with engine.client() as client, target.open("wb") as file:
+            for piece in client.get_image(ref, chunk_size=SAVE_CHUNK_BYTES):
+                file.write(piece)
+                deadline.check()
+    except api_errors() as error:
+        raise BuildFailed(
+            f"the image {ref} was not saved: {cause(error)}", hint="see that the disk has room"
+        ) from error
+
+
+def load_image(engine: Engine, archive: Path, *, timeout_s: float) -> None:
+    """Read an archive into an engine, as ``docker load``; raises `BuildFailed`, `Unavailable`."""
+    refused: object = None
+    try:
+        with engine.client(timeout_s) as client, archive.open("rb") as file:
+            for line in client.load_image(file):  # type: ignore[no-untyped-call] # SDK
+                refused = refused or line.get("error")
+    except api_errors() as error:
+        refused = cause(error)
+    if refused:
+        raise BuildFailed(
+            f"the engine did not take the image in {archive.name}: {one_line(str(refused))}",
+            hint="the archive may be damaged",
+        )
+
+
 def import_image(
-    tar_path: Path, repository: str, tag: str, *, changes: Sequence[str] = (), timeout_s: float
+    tar_path: Path,
+    repository: str,
+    tag: str,
+    *,
+    changes: Sequence[str] = (),
+    timeout_s: float,
+    engine: Engine | None = None,
 ) -> str:
     """Make an image of a root file system in a tar; returns its id.
 
-    ``changes`` are Dockerfile instructions. Raises `BuildFailed` and `Unavailable`.
+    ``changes`` are Dockerfile instructions; ``engine``: another than the caller's own. Raises
+    `BuildFailed` and `Unavailable`.
     """
     deadline = Deadline(timeout_s)
 
@@ -48,7 +86,7 @@ def import_image(
                     raise TimeoutError(f"not done within {timeout_s:g} s")
                 yield piece
 
-    engine, ref = Engine(), f"{repository}:{tag}"
+    engine, ref = engine or Engine(), f"{repository}:{tag}"
     # Podman makes an image also of a stream that breaks off, and sees a tag only with its name.
     part = f"{ref}-part"
     try:
@@ -72,15 +110,17 @@ def import_image(
         ) from error
     finally:
         with suppress(VmvcError):
-            remove_image(part)
+            remove_image(part, engine)
 
 
-def remove_image(ref: str) -> None:
+def remove_image(ref: str, engine: Engine | None = None) -> None:
     """Remove an image, or only this name of it; no error where there is none.
+
+    ``engine``: another than the caller's own.
 
     Raises `Unavailable`, and `TeardownFailed` where a container still uses it.
     """
-    with Engine().client() as client:
+    with (engine or Engine()).client() as client:
         try:
             client.remove_image(ref)
         except api_errors() as error:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from pytest_vmvc.backends.docker_engine import (
     PROBE_S,
@@ -14,13 +15,14 @@ from pytest_vmvc.backends.docker_engine import (
     unavailable,
     until,
 )
+from pytest_vmvc.backends.docker_images import remove_image
 from pytest_vmvc.errors import TeardownFailed, Unavailable
-from pytest_vmvc.resources import LABEL, Resource
+from pytest_vmvc.resources import LABEL, NAME, Resource
 
 if TYPE_CHECKING:
     from docker import APIClient
 
-NETWORK, VOLUME = "docker-network", "docker-volume"
+NETWORK, VOLUME, IMAGE = "docker-network", "docker-volume", "docker-image"
 TEARDOWN_S = 60.0
 
 
@@ -57,6 +59,16 @@ def remove_container(client: APIClient, name: str, *, appear_s: float = 0.0) -> 
         )
 
 
+def _own_images(images: Sequence[Mapping[str, Any]]) -> list[Resource]:
+    """Throw-away images carry a run's name as the last part of their repository."""
+    return [
+        Resource(kind=IMAGE, name=ref, run_id=match[1])
+        for image in images
+        for ref in image.get("RepoTags") or ()
+        if (match := NAME.fullmatch(ref.rpartition(":")[0].rpartition("/")[2]))
+    ]
+
+
 class DockerReaper:
     """Containers, networks and volumes that carry our label."""
 
@@ -73,6 +85,7 @@ class DockerReaper:
                 containers = client.containers(all=True, filters=chosen)
                 networks = client.networks(filters=chosen)
                 volumes = client.volumes(filters=chosen).get("Volumes") or []
+                images = client.images()
         except Unavailable:
             return []
         found = [("container", one["Names"][0].lstrip("/"), one) for one in containers]
@@ -80,13 +93,16 @@ class DockerReaper:
         found += [(VOLUME, one["Name"], one) for one in volumes]
         return [
             Resource(kind=kind, name=name, run_id=one["Labels"][LABEL]) for kind, name, one in found
-        ]
+        ] + _own_images(images)
 
     def destroy(self, resource: Resource) -> None:
         """Destroy it and verify that it is gone; raises `TeardownFailed` and `Unavailable`."""
         with self._engine.client() as client:
             if resource.kind == "container":
                 remove_container(client, resource.name)
+                return
+            if resource.kind == IMAGE:
+                remove_image(resource.name)
                 return
             remove, inspect = (
                 (client.remove_network, client.inspect_network)

@@ -51,6 +51,8 @@ class ContainerSpec:
     """TCP ports that are published on the loopback, each under a number that the engine picks."""
     host_options: Mapping[str, Any] = field(default_factory=dict)
     """Further words of the SDK's ``create_host_config``; none of them may be ``privileged``."""
+    registry: str = "docker-registry"
+    """Program of the registry (Distribution) that the image is offered on."""
     runtime: str | None = None
     """The engine's runtime to use; None: its default."""
     base_url: str | None = None

@@ -14,8 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+import msgspec
+
 from pytest_vmvc import process
-from pytest_vmvc.backends.base import Stopwatch
+from pytest_vmvc.backends.base import Account, Memory, Stopwatch
 from pytest_vmvc.errors import CommandTimedOut, EnvironmentDied
 from pytest_vmvc.model import Completed, Facts, Usage
 
@@ -26,6 +28,10 @@ Script = Callable[[str, tuple[str, ...], bytes], Completed | None]
 """``script(environment's name, argv, stdin)``: its answer, or None to run the command for real."""
 
 USAGE_DEFINITION = "scripted: CPU seconds grow with the virtual clock, memory is constant"
+
+
+COSTS = Account(payload_bytes=1 << 20, manager_bytes=1 << 20, cpu_s=0.01, manager_cpu_s=0.01)
+MEMORY = Memory(configured_bytes=1 << 30, used_bytes=1 << 20, cache_bytes=0)
 
 
 class FakeClock:
@@ -57,6 +63,14 @@ class FakeLaunch:
     command_s: float = 0.01
     """What every command takes on the virtual clock."""
     teardown_s: float = 0.05
+    account: Account = COSTS
+    """What it costs; CPU time is that of each second of the virtual clock."""
+    memory: Memory = MEMORY
+    disk_bytes: int = 4096
+    inspect_s: float = 0.001
+    stop_s: float = 0.02
+    death: str = "its kernel panicked"
+    """What it is said to have died of."""
 
     def __post_init__(self) -> None:
         """Refuse marks that no stopwatch could show."""
@@ -118,6 +132,44 @@ class FakeEnvironment:
             definition=USAGE_DEFINITION,
         )
 
+    def account(self) -> Account:
+        """As scripted; raises `EnvironmentDied`."""
+        self._check()
+        costs = self._plan.account
+        return msgspec.structs.replace(
+            costs,
+            cpu_s=costs.cpu_s * self._clock(),
+            manager_cpu_s=costs.manager_cpu_s * self._clock(),
+            daemons_cpu_s=costs.daemons_cpu_s * self._clock(),
+        )
+
+    def memory(self) -> Memory:
+        """As scripted; raises `EnvironmentDied`."""
+        self._check()
+        return self._plan.memory
+
+    def inspect(self) -> str:
+        """Always ``running``; raises `EnvironmentDied`."""
+        self._check()
+        self._clock.advance(self._plan.inspect_s)
+        return "running"
+
+    def stop(self, *, timeout_s: float = 30.0) -> None:  # noqa: ARG002 - the protocol's signature
+        """End it; raises `EnvironmentDied` where it has ended before."""
+        self._check()
+        self._clock.advance(self._plan.stop_s)
+        self.kill()
+
+    def write(self, data: bytes) -> None:
+        """Put data in its folder; raises `EnvironmentDied`."""
+        self._check()
+        (self.folder / "written").write_bytes(data)
+
+    def disk_bytes(self) -> int:
+        """As scripted; raises `EnvironmentDied`."""
+        self._check()
+        return self._plan.disk_bytes
+
     def run(self, argv: Sequence[str], *, timeout_s: float = 30.0, stdin: bytes = b"") -> Completed:
         """Ask the script; without an answer run the command on the host, in the folder.
 
@@ -129,6 +181,13 @@ class FakeEnvironment:
         self._clock.advance(self._plan.command_s)
         answer = self._script(self.name, tuple(argv), stdin) if self._script else None
         return answer or self._run_here(tuple(argv), timeout_s, stdin)
+
+    def await_death(self, *, timeout_s: float) -> str:
+        """How it ended, as scripted; raises `CommandTimedOut` while it lives."""
+        if self.alive():
+            self._clock.advance(timeout_s)
+            raise CommandTimedOut(f"{self.name} did not end within {timeout_s:g} s")
+        return self._plan.death
 
     def kill(self) -> None:
         """Make it die now, whatever runs in it."""

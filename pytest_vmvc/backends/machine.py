@@ -12,16 +12,21 @@ from pathlib import Path
 
 import psutil
 
+from pytest_vmvc.backends import confinement, footprint
 from pytest_vmvc.backends.agent import AgentChannel
-from pytest_vmvc.backends.base import Stopwatch
+from pytest_vmvc.backends.base import Account, Memory, Stopwatch
 from pytest_vmvc.backends.console import Console
+from pytest_vmvc.backends.linked_disk import GUEST_WRITE, LinkedDisk
+from pytest_vmvc.backends.machine_account import account, memory
 from pytest_vmvc.backends.qmp import Monitor
 from pytest_vmvc.errors import (
+    CommandTimedOut,
     EnvironmentDied,
     InfrastructureError,
     LaunchFailed,
     LaunchTimedOut,
     TeardownFailed,
+    Unavailable,
 )
 from pytest_vmvc.model import Completed, Facts, Usage
 from pytest_vmvc.process import end_group
@@ -42,6 +47,8 @@ ip link set eth0 up"""
 
 FORWARD = re.compile(r"TCP\[HOST_FORWARD\]\s+\S+\s+(\S+)\s+(\d+)\s+\S+\s+(\d+)\s")
 WIRES = ("serial", "requests", "kills", "monitor")
+BALLOON_DRIVER = "/lib/modules/virtio_balloon.ko"
+BALLOON_POLL_S = 0.02
 DEATH_TIMEOUT_S = 5.0
 """Seconds between the end of QEMU's channels and the end of its process."""
 TEXT_KEPT = 600
@@ -50,8 +57,11 @@ TEXT_KEPT = 600
 class QemuMachine:
     """A started machine; made by `running`."""
 
-    def __init__(self, name: str, *, scratch: Path, facts: Callable[[], Facts]) -> None:
+    def __init__(
+        self, name: str, *, scratch: Path, facts: Callable[[], Facts], disk: Path | None = None
+    ) -> None:
         self._name = name
+        self._disk = LinkedDisk(disk, scratch / f"{name}.qcow2") if disk else None
         self._errors = scratch / f"{name}.err"
         self._facts = facts
         self._known_facts: Facts | None = None
@@ -74,10 +84,14 @@ class QemuMachine:
     ) -> None:
         """Start QEMU, and with it the stopwatch; raises `LaunchFailed`."""
         words = [*argv, "-name", f"guest={self._name}", *_wires(self._theirs)]
+        if self._disk is not None:
+            words += self._disk.words
         fds = [*(end.fileno() for end in self._theirs), *inherit]
         try:
             with self._errors.open("wb") as errors:
                 self._watch = Stopwatch()
+                if self._disk is not None:
+                    self._disk.create()
                 self._child = subprocess.Popen(
                     words,
                     stdin=subprocess.DEVNULL,
@@ -145,6 +159,29 @@ class QemuMachine:
             )
         return self._forwards[port]
 
+    def start_balloon(self) -> None:
+        """Have the guest load the driver of its balloon; raises `InfrastructureError`."""
+        done = self.run(["insmod", BALLOON_DRIVER])
+        if done.exit_status != 0:
+            raise InfrastructureError(
+                f"{self._name} cannot load {BALLOON_DRIVER}",
+                hint=one_line(done.stderr.decode(errors="replace")),
+            )
+
+    def inflate(self, left_bytes: int, *, timeout_s: float = 30.0) -> None:
+        """Inflate the balloon until the guest has so much left.
+
+        Raises `CommandTimedOut` and `InfrastructureError` (it has no balloon).
+        """
+        until = time.monotonic() + timeout_s
+        self.monitor.execute("balloon", {"value": left_bytes})
+        while (answer := self.monitor.execute("query-balloon")) != {"actual": left_bytes}:
+            if time.monotonic() > until:
+                raise CommandTimedOut(
+                    f"the balloon of {self._name} is not inflated after {timeout_s:g} s: {answer}"
+                )
+            time.sleep(BALLOON_POLL_S)
+
     def console(self) -> str:
         """The last lines of its console."""
         return self._console.tail()
@@ -188,7 +225,7 @@ class QemuMachine:
         try:
             process = psutil.Process(self.pid)
             times = process.cpu_times()
-            memory_bytes = _memory_bytes(process)
+            memory_bytes = footprint.memory_bytes(process)
         except psutil.Error:
             raise self._death() from None
         return Usage(
@@ -197,9 +234,68 @@ class QemuMachine:
             definition=USAGE_DEFINITION,
         )
 
+    def account(self) -> Account:
+        """QEMU's costs, the guest's memory apart; raises `EnvironmentDied`."""
+        try:
+            return account(psutil.Process(self.pid), int(self.facts.memory_bytes or 0))
+        except psutil.NoSuchProcess:
+            raise self._death() from None
+
+    def memory(self) -> Memory:
+        """The guest kernel's own figures; raises `EnvironmentDied`."""
+        answer = self.run(["cat", "/proc/meminfo"]).stdout.decode(errors="replace")
+        return memory(answer, int(self.facts.memory_bytes or 0))
+
+    def capabilities(self) -> int:
+        """Those of QEMU; raises `EnvironmentDied`."""
+        return confinement.capabilities(self.pid)
+
+    def system_calls(self) -> int:
+        """Those of QEMU; raises `Unavailable` and `EnvironmentDied`."""
+        return confinement.system_calls(self.pid, confinement.emulators_own)
+
+    def inspect(self) -> str:
+        """The state by QEMU's monitor: ``running``; raises `EnvironmentDied`."""
+        answer = self.monitor.execute("query-status")
+        return str(answer["status"]) if isinstance(answer, dict) else ""
+
+    def stop(self, *, timeout_s: float = 30.0) -> None:
+        """Have the monitor end QEMU, and wait for its end; raises `CommandTimedOut`."""
+        with suppress(EnvironmentDied):  # it may end before it answers
+            self.monitor.execute("quit", timeout_s=timeout_s)
+        try:
+            if self._child is not None:
+                self._child.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            raise CommandTimedOut(
+                f"QEMU of {self._name} did not quit within {timeout_s:g} s"
+            ) from None
+
+    def write(self, data: bytes) -> None:
+        """Put data on the machine's disk; raises `Unavailable` and `InfrastructureError`."""
+        if self._disk is None:
+            raise Unavailable("this machine has no disk")
+        done = self.run(["sh", "-c", GUEST_WRITE], stdin=data)
+        if done.exit_status != 0:
+            raise InfrastructureError(
+                f"{self._name} cannot write to its disk",
+                hint=one_line(done.stderr.decode(errors="replace")),
+            )
+
+    def disk_bytes(self) -> int:
+        """Bytes of its overlay on the host; 0 without a disk."""
+        return self._disk.allocated_bytes() if self._disk else 0
+
     def alive(self) -> bool:
         """Whether the QEMU process runs."""
         return self._child is not None and self._child.poll() is None
+
+    def await_death(self, *, timeout_s: float) -> str:
+        """Wait until its kernel panicked or QEMU ended, and say which."""
+        with suppress(EnvironmentDied):
+            if self.monitor.wait_for("GUEST_PANICKED", timeout_s=timeout_s) is None:
+                raise CommandTimedOut(f"{self._name} did not end within {timeout_s:g} s")
+        return self._cause_of_death()
 
     def destroy(self) -> None:
         """End QEMU and close everything; raises `TeardownFailed` when it cannot be ended."""
@@ -215,6 +311,8 @@ class QemuMachine:
             self._console.close()
             self._agent.close()
             self._errors.unlink(missing_ok=True)
+            if self._disk is not None:
+                self._disk.remove()
         if self.alive():
             raise TeardownFailed(
                 f"QEMU of {self._name} (pid {self.pid}) cannot be ended",
@@ -222,10 +320,13 @@ class QemuMachine:
             )
 
     def _death(self) -> EnvironmentDied:
+        how = self._cause_of_death()
+        return EnvironmentDied(f"{self._name} died: {how}", hint=one_line(self.console()))
+
+    def _cause_of_death(self) -> str:
         self._await_end()
         events = self._monitor.events if self._monitor else ()
-        how = "its kernel panicked" if "GUEST_PANICKED" in events else "QEMU ended"
-        return EnvironmentDied(f"{self._name} died: {how}", hint=one_line(self.console()))
+        return "its kernel panicked" if "GUEST_PANICKED" in events else "QEMU ended"
 
     def _await_end(self) -> int | None:
         """QEMU's exit status; its channels close a moment before the process is gone."""
@@ -245,11 +346,15 @@ def running(
     first_byte: str,
     facts: Callable[[], Facts],
     inherit: Sequence[int] = (),
+    disk: Path | None = None,
 ) -> Iterator[QemuMachine]:
-    """Start QEMU under a fresh name, written down before; leaving ends it and verifies that."""
+    """Start QEMU under a fresh name, written down before; leaving ends it and verifies that.
+
+    It gets a linked clone of ``disk``, a raw image, for its own.
+    """
     name = scope.new_name()
     resource = scope.hold("qemu", name)
-    machine = QemuMachine(name, scratch=scope.workdir, facts=facts)
+    machine = QemuMachine(name, scratch=scope.workdir, facts=facts, disk=disk)
     try:
         machine.start(argv, texts=texts, first_byte=first_byte, inherit=inherit)
         yield machine
@@ -275,10 +380,3 @@ def _wires(ends: Sequence[socket.socket]) -> list[str]:
 def one_line(text: str) -> str:
     """The last words of a text, as one line."""
     return " / ".join(line for line in text.splitlines() if line.strip())[-TEXT_KEPT:]
-
-
-def _memory_bytes(process: psutil.Process) -> int:
-    try:
-        return int(process.memory_full_info().pss)
-    except psutil.AccessDenied:
-        return int(process.memory_info().rss)

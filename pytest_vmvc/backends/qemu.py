@@ -8,8 +8,8 @@ import platform
 import re
 import shutil
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,17 @@ import msgspec
 import psutil
 
 from pytest_vmvc import process
-from pytest_vmvc.backends.base import Shape, new_nonce
+from pytest_vmvc.backends.base import (
+    Acquire,
+    Arrival,
+    Balloon,
+    Destination,
+    Laden,
+    Moved,
+    Portable,
+    Shape,
+    new_nonce,
+)
 from pytest_vmvc.backends.machine import USAGE_DEFINITION, QemuMachine, running
 from pytest_vmvc.errors import TeardownFailed, Unavailable
 from pytest_vmvc.model import Artefact, Facts, Kind, Tier
@@ -52,12 +62,21 @@ class MachineSpec(msgspec.Struct, frozen=True, kw_only=True):
     """Kernel and initramfs compressed; None where nobody has worked it out."""
     binary: str = ""
     """Path of QEMU; empty for the one that `binary` finds."""
+    cpu: str = ""
+    """Model of the CPU; empty for the one that fits the accelerator."""
+    console: str = "ttyS0"
+    """The kernel's name of the serial port."""
     cmdline: str = ""
     """Further words of the kernel's command line."""
     options: tuple[str, ...] = ()
     """Further options of QEMU."""
     ports: tuple[int, ...] = ()
     """TCP ports that are forwarded from the loopback, each from a number that QEMU picks."""
+    balloon: Balloon = ""
+    images: tuple[Path, ...] = ()
+    """Raw images that it has as disks, read only."""
+    disk: Path | None = None
+    """A raw image: each machine has a linked clone of it for its disk. None: no disk."""
 
 
 def binary() -> str:
@@ -110,7 +129,14 @@ class QemuProvider:
             memory_bytes=spec.memory_bytes,
             readiness=READINESS,
             usage_definition=USAGE_DEFINITION,
-            extra={"machine": spec.machine, "cpu": self._cpu(), "accel": self._accel()},
+            extra={
+                "machine": spec.machine,
+                "cpu": self._cpu(),
+                "accel": self._accel(),
+                "balloon": spec.balloon or "none",
+                "kernel_bytes": spec.kernel.stat().st_size,
+                "disk": "linked clone (qcow2)" if spec.disk else "none",
+            },
         )
 
     def probe(self) -> Unavailable | None:
@@ -123,9 +149,13 @@ class QemuProvider:
             self._program()
         except Unavailable as gap:
             return gap
-        for path in (self.spec.kernel, self.spec.initrd):
+        for path in filter(
+            None, (self.spec.kernel, self.spec.initrd, self.spec.disk, *self.spec.images)
+        ):
             if not path.is_file():
                 return Unavailable(f"{path} does not exist", hint="run `vmvc setup`")
+        if self.spec.disk and not shutil.which("qemu-img"):
+            return Unavailable("qemu-img is not installed", hint="run `vmvc setup`")
         return None
 
     def prepare(self) -> None:
@@ -161,10 +191,33 @@ class QemuProvider:
             texts={**MARKS, "answer": answer_text(nonce)},
             first_byte="firmware",
             facts=lambda: self.facts,
+            disk=self.spec.disk,
         ) as machine:
             machine.await_answer(until, deadline_s=deadline_s)
             _ = machine.monitor  # connects while the caller goes on
             yield machine
+
+    def offered(self) -> AbstractContextManager[Acquire]:
+        """Put kernel and initramfs on a file server of our own."""
+        from pytest_vmvc.backends.qemu_offer import offered
+
+        return offered(self.spec, self._scope, QemuProvider)
+
+    @contextmanager
+    def migrated(
+        self, source: QemuMachine, *, deadline_s: float
+    ) -> Iterator[tuple[QemuMachine, Moved]]:
+        """Move a machine of this specification to a QEMU of its own.
+
+        Raises `InfrastructureError` where QEMU does not complete it.
+        """
+        from pytest_vmvc.backends.migration import migrated
+
+        argv = self.command(new_nonce())  # of the same length, as QEMU wants it
+        with migrated(
+            self._scope, source, argv, facts=lambda: source.facts, deadline_s=deadline_s
+        ) as arrived:
+            yield arrived
 
     def restored(self) -> RestoredProvider:
         """A provider of machines that go on from a snapshot of such a machine's memory."""
@@ -174,7 +227,11 @@ class QemuProvider:
 
     def shaped(self, shape: Shape) -> QemuProvider:
         """The same kernel and initramfs in another shape; raises `Unavailable`."""
-        if shape.processes is not None or shape.configuration == "host-pid":
+        if (
+            shape.processes is not None
+            or shape.configuration == "host-pid"
+            or shape.shares_pids_with
+        ):
             raise Unavailable("a machine has a process table of its own, which nobody can share")
         if shape.shared_folder is not None:
             raise Unavailable("the bare machine cannot share a folder with the host")
@@ -185,26 +242,67 @@ class QemuProvider:
             memory_bytes=shape.memory_bytes or self.spec.memory_bytes,
             vcpus=int(shape.vcpus or self.spec.vcpus),
             ports=shape.ports or self.spec.ports,
+            balloon=shape.balloon or self.spec.balloon,
         )
         return QemuProvider(spec, self._scope)
+
+    def destinations(self) -> Mapping[str, Callable[[], AbstractContextManager[Destination]]]:
+        """A folder that the machine is unpacked to; its hypervisor is this host's."""
+        return {"": lambda: nullcontext(Destination())}
+
+    def ported(self, destination: Destination) -> AbstractContextManager[Arrival]:  # noqa: ARG002 - the protocol's signature
+        """Pack kernel, initramfs and disks with tar, carry and unpack them.
+
+        Raises `CommandFailed` and `CommandTimedOut`.
+        """
+        from pytest_vmvc.backends.qemu_port import ported_machine
+
+        return ported_machine(self, self._scope)
+
+    def laden(self, fill: Callable[[Path], None]) -> AbstractContextManager[Laden]:
+        """The same machine with that tree on a disk; raises `BuildFailed` and `CommandFailed`."""
+        from pytest_vmvc.backends.qemu_port import laden_machine
+
+        return laden_machine(self, fill, self._scope)
+
+    def padded(self, sizes: Sequence[int]) -> AbstractContextManager[Mapping[int, Portable]]:
+        """The same machine with a disk of so many random bytes; raises `Unavailable`."""
+        from pytest_vmvc.backends.qemu_port import padded_machines
+
+        return padded_machines(self, sizes, self._scope)
+
+    def bound(self, spec: MachineSpec) -> QemuProvider:
+        """A provider of another specification in the same run."""
+        return QemuProvider(spec, self._scope)
+
+    def linked(self, base: Path) -> QemuProvider:
+        """The same machine with a disk: a linked clone of that raw image for each."""
+        return QemuProvider(msgspec.structs.replace(self.spec, disk=base), self._scope)
 
     def command(self, nonce: str) -> list[str]:
         """QEMU's command line but for its name and its wires to us."""
         spec = self.spec
         program = self._program()
+        said = f"console={spec.console} quiet panic=-1"
         words = [
             program, "-nodefaults", "-no-user-config", "-display", "none", "-vga", "none",
             "-machine", f"{spec.machine},accel={self._accel()},graphics=off",
             "-cpu", self._cpu(), "-smp", str(spec.vcpus), "-m", f"{spec.memory_bytes // 1024}k",
             "-no-reboot", "-kernel", str(spec.kernel), "-initrd", str(spec.initrd),
-            "-append", f"console=ttyS0 quiet panic=-1 vmvc.nonce={nonce} {spec.cmdline}".strip(),
+            "-append", f"{said} vmvc.nonce={nonce} {spec.cmdline}".strip(),
             *spec.options,
         ]  # fmt: skip
+        for image in spec.images:
+            place = str(image).replace(",", ",,")
+            words += ["-drive", f"file={place},format=raw,if=virtio,readonly=on"]
         if spec.ports:
             # Restricted: nothing but these ports goes in or out, not even to the host.
             forwards = (f"hostfwd=tcp:127.0.0.1:0-:{port}" for port in spec.ports)
             words += ["-netdev", ",".join(("user,id=net,restrict=on", *forwards))]
             words += ["-device", "virtio-net-pci,netdev=net,romfile="]
+        if spec.balloon:
+            reporting = "on" if spec.balloon == "reporting" else "off"
+            words += ["-device", f"virtio-balloon-pci,free-page-reporting={reporting}"]
         if has_device(program, "pvpanic"):
             words += ["-device", "pvpanic"]
         return words
@@ -216,7 +314,7 @@ class QemuProvider:
         return "kvm" if self.spec.accelerator in HARDWARE else "tcg"
 
     def _cpu(self) -> str:
-        return "host" if self._accel() == "kvm" else "qemu64"
+        return self.spec.cpu or ("host" if self._accel() == "kvm" else "qemu64")
 
     def _artefact_digest(self) -> str:
         if not self._digest:

@@ -6,6 +6,7 @@ import asyncio
 import os
 import socket
 import threading
+import time
 from collections.abc import Coroutine, Iterator, Mapping
 from concurrent.futures import CancelledError
 from contextlib import contextmanager, suppress
@@ -29,6 +30,7 @@ class Monitor:
 
         self._name = name
         self._events: list[str] = []
+        self._moments: dict[str, float] = {}
         self._changed = threading.Condition()
         self._ended = False
         self._client = QMPClient(name)
@@ -73,6 +75,11 @@ class Monitor:
         """Names of the latest events, in order."""
         with self._changed:
             return tuple(self._events)
+
+    def moment(self, event: str) -> float | None:
+        """When the latest such event was received, on the host's monotonic clock."""
+        with self._changed:
+            return self._moments.get(event)
 
     def wait_for(self, *names: str, timeout_s: float) -> str | None:
         """Wait until one of the events has come, now or earlier; None when the time is up.
@@ -145,6 +152,7 @@ class Monitor:
     def _note(self, event: str) -> None:
         with self._changed:
             self._events = [*self._events[-EVENTS_KEPT + 1 :], event]
+            self._moments[event] = time.monotonic()
             self._changed.notify_all()
 
     async def _give(self, fd: int, fd_name: str) -> None:

@@ -8,13 +8,13 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 import msgspec
 
-from pytest_vmvc.backends.base import new_nonce
+from pytest_vmvc.backends.base import Moved, Shape, new_nonce
 from pytest_vmvc.backends.machine import QemuMachine, running
 from pytest_vmvc.backends.qemu import QemuProvider, answer_text
 from pytest_vmvc.errors import (
@@ -70,7 +70,7 @@ class RestoredProvider:
         self._source.prepare()
         if self._state is not None:
             return
-        state = self._scope.workdir / "memory.snapshot"
+        state = self._scope.workdir / f"{self._scope.new_name()}.snapshot"
         try:
             with self._source.launch(deadline_s=SNAPSHOT_TIMEOUT_S) as machine:
                 # Linux makes its boot id up when it is first read: all restored ones share it.
@@ -84,6 +84,10 @@ class RestoredProvider:
                 hint=f"free some space in {state.parent.parent}" if full else "",
             ) from error
         self._state = state
+
+    def shaped(self, shape: Shape) -> RestoredProvider:
+        """From a snapshot of its own, of the same machine in that shape; raises `Unavailable`."""
+        return RestoredProvider(self._source.shaped(shape), self._scope)
 
     @contextmanager
     def launch(self, *, deadline_s: float = 300.0) -> Iterator[QemuMachine]:
@@ -105,6 +109,7 @@ class RestoredProvider:
                 first_byte="",
                 facts=lambda: self.facts,
                 inherit=[theirs.fileno()],
+                disk=self._source.spec.disk,
             ) as machine,
         ):
             theirs.close()
@@ -121,6 +126,12 @@ class RestoredProvider:
                 if feeder.ident is not None:
                     feeder.join(FEED_JOIN_S)
             yield machine
+
+    def migrated(
+        self, source: QemuMachine, *, deadline_s: float
+    ) -> AbstractContextManager[tuple[QemuMachine, Moved]]:
+        """Move a restored machine to a QEMU of its own, as any other of its kind."""
+        return self._source.migrated(source, deadline_s=deadline_s)
 
 
 def _resume(

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from pytest_vmvc.backends import libvirt, vagrant_boxes
-from pytest_vmvc.backends.base import ANSWER, Shape, Stopwatch, new_nonce
+from pytest_vmvc.backends import libvirt, vagrant_boxes, vagrant_offer, vagrant_port
+from pytest_vmvc.backends.base import (
+    ANSWER,
+    Acquire,
+    Arrival,
+    Destination,
+    Shape,
+    Stopwatch,
+    new_nonce,
+)
 from pytest_vmvc.backends.ssh import SshConnection
 from pytest_vmvc.backends.ssh_config import parse_ssh_config
 from pytest_vmvc.backends.vagrant_boxes import ensure_box, remove_boxes
@@ -212,10 +220,16 @@ class VagrantProvider:
 
     def shaped(self, shape: Shape) -> VagrantProvider:
         """The same box in another shape; any port can be reached. Raises `Unavailable`."""
-        if shape.processes is not None or shape.configuration == "host-pid":
+        if (
+            shape.processes is not None
+            or shape.configuration == "host-pid"
+            or shape.shares_pids_with
+        ):
             raise Unavailable("a machine has a process table of its own, which nobody can share")
         if shape.shared_folder is not None:
             raise Unavailable("our Vagrant machines share no folder with the host")
+        if shape.balloon:
+            raise Unavailable("the balloon of a Vagrant machine is its provider's affair")
         if shape.vcpus is not None and shape.vcpus != int(shape.vcpus):
             raise Unavailable("a machine has whole CPUs")
         spec = msgspec.structs.replace(
@@ -224,6 +238,32 @@ class VagrantProvider:
             vcpus=int(shape.vcpus or self.spec.vcpus),
         )
         return VagrantProvider(spec, self._scope)
+
+    def bound(self, spec: VagrantSpec) -> VagrantProvider:
+        """A provider of another specification in the same run."""
+        return VagrantProvider(spec, self._scope)
+
+    def destinations(self) -> Mapping[str, Callable[[], AbstractContextManager[Destination]]]:
+        """This host's Vagrant, under a name that it does not know."""
+        return {"": lambda: nullcontext(Destination())}
+
+    def ported(self, destination: Destination) -> AbstractContextManager[Arrival]:  # noqa: ARG002 - the protocol's signature
+        """Make a box of the machine's disk, carry it and add it under another name.
+
+        Raises `BuildFailed`, `CommandFailed` and `CommandTimedOut`.
+        """
+        return vagrant_port.ported_box(self, self._scope)
+
+    def offered(self) -> AbstractContextManager[Acquire]:
+        """Put the box into a catalogue of our own; raises `Unavailable` without its file."""
+        from pytest_vmvc.backends.vagrant_offer import offered
+
+        if not self.spec.box_file:
+            raise Unavailable(
+                f"the file of the box {self.spec.box} is not known",
+                hint="name the .box file instead of a box that Vagrant already has",
+            )
+        return offered(Path(self.spec.box_file), self._scope)
 
     def artefact(self) -> Artefact:
         """Bytes of the box; raises `Unavailable` where its file is not known."""
@@ -284,20 +324,23 @@ def _destroy(command: VagrantCommand, domain: str) -> None:
 
 
 class VagrantReaper:
-    """Finds and destroys the domains and volumes that runs have left behind."""
+    """Finds and destroys the domains, volumes and homes that runs have left behind."""
 
     name = "vagrant"
 
     def inventory(self) -> Sequence[Resource]:
-        """Domains and disks with a run's name; none where libvirt is absent or down."""
+        """Domains and disks with a run's name, where libvirt answers; throw-away homes."""
+        homes = vagrant_offer.leftovers()
         try:
-            return libvirt.leftovers()
+            return [*homes, *libvirt.leftovers()]
         except (Unavailable, CommandFailed, CommandTimedOut):
-            return []
+            return homes
 
     def destroy(self, resource: Resource) -> None:
         """Destroy it and verify that; raises `TeardownFailed`."""
-        if resource.kind == "volume":
+        if resource.kind == vagrant_offer.HOME:
+            shutil.rmtree(resource.name, ignore_errors=True)
+        elif resource.kind == "volume":
             libvirt.delete_volume(resource.name)
         else:
             libvirt.destroy(resource.name)

@@ -60,9 +60,12 @@ def prepare_home() -> Path:
     return ours
 
 
-def box_folder(name: str, version: str | None, provider: str = "libvirt") -> Path | None:
+def box_folder(
+    name: str, version: str | None, provider: str = "libvirt", *, home_folder: Path | None = None
+) -> Path | None:
     """Find the unpacked box, its newest version where none is asked for."""
-    versions = home() / "boxes" / name.replace("/", "-VAGRANTSLASH-").replace(":", "-VAGRANTCOLON-")
+    boxes = (home_folder or home()) / "boxes"
+    versions = boxes / name.replace("/", "-VAGRANTSLASH-").replace(":", "-VAGRANTCOLON-")
     wanted = [versions / version] if version is not None else sorted(_folders(versions), key=_age)
     for folder in reversed(wanted):
         # Vagrant 2.4 puts the architecture between version and provider.

@@ -11,10 +11,10 @@ from typing import Final
 
 import psutil
 
-from pytest_vmvc.backends import libvirt
+from pytest_vmvc.backends import confinement, libvirt
 from pytest_vmvc.backends.base import Stopwatch
 from pytest_vmvc.backends.ssh import SshConnection
-from pytest_vmvc.errors import CommandTimedOut, EnvironmentDied
+from pytest_vmvc.errors import CommandTimedOut, EnvironmentDied, Unavailable
 from pytest_vmvc.model import Completed, Facts, Usage
 
 USAGE_PSS: Final = (
@@ -118,6 +118,19 @@ class VagrantMachine:
             memory_bytes=memory_bytes,
             definition=usage_definition(),
         )
+
+    def capabilities(self) -> int:
+        """Those of its QEMU process; raises `Unavailable` and `EnvironmentDied`."""
+        return confinement.capabilities(self._emulator().pid)
+
+    def system_calls(self) -> int:
+        """Those of its QEMU process; raises `Unavailable` and `EnvironmentDied`."""
+        return confinement.system_calls(self._emulator().pid, confinement.emulators_own)
+
+    def _emulator(self) -> psutil.Process:
+        if self._qemu is None:
+            raise Unavailable("the machine's QEMU process is not in this host's process table")
+        return self._qemu
 
     def alive(self) -> bool:
         """Whether libvirt says that it runs."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from types import ModuleType
 
 import msgspec
 
-from pytest_vmvc.errors import BuildFailed
+from pytest_vmvc.backends.base import Progress
+from pytest_vmvc.errors import BuildFailed, VmvcError
 from pytest_vmvc.paths import cache_dir, state_dir
 from pytest_vmvc.setup import daemons, packages, superuser
 from pytest_vmvc.setup.observe import observe
@@ -125,23 +127,36 @@ def _install(step: Install, voice: Voice) -> None:
 
 
 def _build(step: Build, voice: Voice) -> None:
-    from pytest_vmvc.subjects import debian, klibc, minimal
+    from pytest_vmvc.subjects import apps, debian, foreign, klibc, minimal, platforms, registry
 
     # The third userland is built with the pair that every host can have.
     parts = (minimal, klibc) if step.pair == "minimal" else (debian,)
+    extras = (foreign, registry) if step.pair == "minimal" else (apps, platforms)
     if step.how == "check":
         for part in parts:
             part.build(lambda text, _fraction: voice.say(text))
+        for extra in extras:
+            _try_to_build(extra, lambda text, _fraction: voice.say(text), voice)
         return
     if step.how == "build again":
-        for part in parts:
+        for part in (*parts, *extras):
             for folder in (cache_dir() / "artefacts").glob(f"{part.NAME}-*"):
                 store.remove(folder)
     started = time.monotonic()
     with voice.long(f"building the {step.pair} pair") as progress:
         for part in parts:
             part.build(progress)
+        for extra in extras:
+            _try_to_build(extra, progress, voice)
     voice.say(f"{step.pair} pair built in {time.monotonic() - started:.1f} s")
+
+
+def _try_to_build(extra: ModuleType, progress: Progress, voice: Voice) -> None:
+    """Build what only single claims need: without it they are NOT TESTABLE, and that is all."""
+    try:
+        extra.build(progress)
+    except VmvcError as error:
+        voice.say(f"note: {extra.NAME} is not built: {error}")
 
 
 def _permit_kvm(voice: Voice) -> None:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
 
-from pytest_vmvc import host
+from pytest_vmvc import host, process
 from pytest_vmvc.errors import Unavailable
 
 KERNELS = {"debian": "linux-image-cloud-amd64", "ubuntu": "linux-image-virtual"}
 """The distribution's kernel for virtual machines."""
 
 ETC_APT = Path("/etc/apt")
+UPDATE_TIMEOUT_S = 300.0
 
 
 class AptSource(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,6 +57,36 @@ def host_source(
         f"no apt source of {distribution} {suite} was found on this host",
         hint=f"{stanzas} and {lines} were looked at",
     )
+
+
+def private_apt(folder: Path, architecture: str, source: AptSource) -> dict[str, str]:
+    """Set an apt up in ``folder`` for another architecture; the system's own stays as it is.
+
+    Returns the environment in which apt's programs know that architecture's packages. Raises
+    `CommandFailed` and `CommandTimedOut`.
+    """
+    # The host's entries may be for its own architecture only.
+    text = re.sub(r"^Architectures:.*\n|\barch=[\w,-]+", "", source.text, flags=re.MULTILINE)
+    sources = folder / f"host.{'sources' if 'Types:' in text else 'list'}"
+    sources.write_text(text)
+    for place in ("lists/partial", "cache/archives/partial"):
+        (folder / place).mkdir(parents=True)
+    (folder / "status").touch()
+    config = folder / "apt.conf"
+    config.write_text(
+        f"""APT::Architecture "{architecture}";
+APT::Architectures {{ "{architecture}"; }};
+Dir::State::lists "{folder}/lists";
+Dir::State::status "{folder}/status";
+Dir::Cache "{folder}/cache";
+Dir::Etc::sourcelist "{sources}";
+Dir::Etc::sourceparts "{os.devnull}";
+Acquire::Languages "none";
+"""
+    )
+    env = {"APT_CONFIG": str(config)}
+    process.run(["apt-get", "update"], timeout_s=UPDATE_TIMEOUT_S, env=env)
+    return env
 
 
 def own_stanzas(text: str, suite: str) -> str:

@@ -6,11 +6,23 @@ from collections.abc import Callable, Mapping
 from functools import cache, partial
 from typing import TYPE_CHECKING, TypeVar
 
+import msgspec
+
 from pytest_vmvc.backends.base import Provider
 from pytest_vmvc.errors import Unavailable, UsageError
 from pytest_vmvc.model import Tier
 from pytest_vmvc.resources import RunScope
-from pytest_vmvc.subjects import Pair, debian, klibc, minimal, pair
+from pytest_vmvc.subjects import (
+    Pair,
+    apps,
+    debian,
+    foreign,
+    klibc,
+    minimal,
+    pair,
+    platforms,
+    registry,
+)
 
 if TYPE_CHECKING:
     from pytest_vmvc.backends.qemu import QemuProvider
@@ -69,7 +81,10 @@ def _built(artefacts: _T | None, name: str) -> _T:
 def _container(image: str, userland: str, scope: RunScope) -> Provider:
     from pytest_vmvc.backends.docker import ContainerSpec, DockerProvider
 
-    return DockerProvider(ContainerSpec(image=image, userland=userland), scope)
+    spec = ContainerSpec(
+        image=image, userland=userland, registry=str(registry.load() or registry.PACKAGE)
+    )
+    return DockerProvider(spec, scope)
 
 
 def _busybox_container(scope: RunScope) -> Provider:
@@ -83,6 +98,31 @@ def _debian_container(scope: RunScope) -> Provider:
 def _klibc_container(scope: RunScope) -> Provider:
     found = _built(klibc.load(), klibc.NAME)
     return _container(found.image_ref, found.userland, scope)
+
+
+def _apps_container(scope: RunScope) -> Provider:
+    found = _built(apps.load(), apps.NAME)
+    return _container(found.image_ref, found.userland, scope)
+
+
+def _bare_processes(scope: RunScope) -> Provider:
+    from pytest_vmvc.backends.bare import BareProvider
+
+    return BareProvider(minimal.program(), _minimal().userland, scope)
+
+
+def _platform_machine(platform: str, scope: RunScope) -> Provider:
+    from pytest_vmvc.backends.qemu import MachineSpec, QemuProvider
+
+    found = platforms.machine(platform)
+    spec = MachineSpec(
+        kernel=found.kernel,
+        initrd=found.initrd,
+        accelerator=tier(),
+        userland=f"{found.userland}, Linux {found.kernel_release}",
+        fetch_bytes=found.fetch_bytes,
+    )
+    return QemuProvider(spec, scope)
 
 
 def _bare_machine(scope: RunScope) -> QemuProvider:
@@ -103,6 +143,15 @@ def _restored_machine(scope: RunScope) -> Provider:
     return _bare_machine(scope).restored()
 
 
+def _linked_machine(scope: RunScope) -> QemuProvider:
+    """The bare machine with a disk of its own, above the pair's userland."""
+    return _bare_machine(scope).linked(_minimal().rootfs)
+
+
+def _restored_linked_machine(scope: RunScope) -> Provider:
+    return _linked_machine(scope).restored()
+
+
 def _vagrant_machine(scope: RunScope) -> Provider:
     from pytest_vmvc.backends.vagrant import VagrantProvider, VagrantSpec
 
@@ -115,6 +164,34 @@ def _vagrant_machine(scope: RunScope) -> Provider:
         tier=tier(),
     )
     return VagrantProvider(spec, scope)
+
+
+def _foreign_machine(scope: RunScope) -> Provider:
+    from pytest_vmvc.backends.qemu import MachineSpec, QemuProvider
+
+    program = foreign.emulator()
+    found = _built(foreign.load(), foreign.NAME)
+    spec = MachineSpec(
+        kernel=found.kernel,
+        initrd=found.initrd,
+        userland=f"{found.userland}, Linux {found.kernel_release}",
+        machine="virt",
+        cpu="cortex-a57",
+        console="ttyAMA0",
+        binary=program,
+    )
+    return QemuProvider(spec, scope)
+
+
+def _runtime_host(scope: RunScope) -> Provider:
+    from pytest_vmvc.subjects import runtime_host
+
+    machine = _bare_machine(scope)
+    found = runtime_host.build(_minimal())
+    userland = f"{machine.spec.userland}, {found.runtime}"
+    return machine.bound(
+        msgspec.structs.replace(machine.spec, initrd=found.initrd, userland=userland)
+    )
 
 
 PAIRS: Mapping[str, Mapping[str, Offer]] = {
@@ -134,7 +211,22 @@ USERLANDS: Mapping[str, Offer] = {
 }
 """Containers that have nothing in common but the kernel."""
 
-OTHERS: Mapping[str, Offer] = {}
+OTHERS: Mapping[str, Offer] = {
+    "foreign": _foreign_machine,
+    "vm-linked": _linked_machine,
+    "vm-restored-linked": _restored_linked_machine,
+    "bare": _bare_processes,
+    "web-server": _busybox_container,
+    "key-value-store": _apps_container,
+    "interpreter": _debian_container,
+    "busybox-container": _busybox_container,
+    "busybox-machine": _bare_machine,
+    "klibc-container": _klibc_container,
+    "klibc-machine": partial(_platform_machine, "klibc"),
+    "debian-container": _apps_container,
+    "debian-machine": partial(_platform_machine, "debian"),
+    "runtime-host": _runtime_host,
+}
 """What only single experiments start; see `Pair.other`."""
 
 REQUIREMENTS: Mapping[str, Offer] = {

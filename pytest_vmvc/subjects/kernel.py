@@ -45,7 +45,7 @@ def distribution_kernel(scratch: Path, progress: Progress) -> Kernel:
     are known here.
     """
     try:
-        return _from_packages(scratch, progress)
+        return packaged_kernel(scratch, progress)
     except (CommandFailed, BuildFailed, Unavailable) as error:
         installed = installed_kernel()
         if installed is None:
@@ -116,12 +116,23 @@ def package_names(depends: str) -> tuple[str, ...]:
     return tuple(re.findall(pattern, depends, re.MULTILINE))
 
 
-def _from_packages(scratch: Path, progress: Progress) -> Kernel:
-    names = _packages()
+def packaged_kernel(
+    scratch: Path,
+    progress: Progress,
+    *,
+    architecture: str = "",
+    env: Mapping[str, str] | None = None,
+) -> Kernel:
+    """Fetch and unpack the distribution's kernel into ``scratch``.
+
+    ``architecture``: the host's, where it is empty; for another one ``env`` names an apt that knows
+    its packages. Raises `BuildFailed`, `CommandFailed` and `Unavailable`.
+    """
+    names = _packages(architecture or platform.machine(), env or {})
     progress(f"fetch {names[0]}", None)
     scratch.mkdir(parents=True, exist_ok=True)
     # apt's own sandbox user may not write into the folder; it then warns and goes on as root.
-    process.run(["apt-get", "download", *names], timeout_s=FETCH_TIMEOUT_S, cwd=scratch)
+    process.run(["apt-get", "download", *names], timeout_s=FETCH_TIMEOUT_S, cwd=scratch, env=env)
     root = scratch / "root"
     for package in sorted(scratch.glob("*.deb")):
         progress(f"unpack {package.name.split('_')[0]}", None)
@@ -134,16 +145,19 @@ def _from_packages(scratch: Path, progress: Progress) -> Kernel:
     raise BuildFailed(f"the package {names[0]} holds no kernel with modules")
 
 
-def _packages() -> tuple[str, ...]:
-    meta = _meta_package()
+def _packages(architecture: str, env: Mapping[str, str]) -> tuple[str, ...]:
+    meta = _meta_package(architecture)
     try:
-        listed = package_names(_depends(meta))
+        listed = package_names(_depends(meta, env))
         if not listed:
             raise BuildFailed(f"apt does not say which kernel {meta} stands for")
         images = [name for name in listed if name.startswith("linux-image-")]
         # On Ubuntu the modules are a package of their own, which the image depends on.
         further = [
-            name for image in images for name in package_names(_depends(image)) if "modules" in name
+            name
+            for image in images
+            for name in package_names(_depends(image, env))
+            if "modules" in name
         ]
         return tuple(dict.fromkeys([*images, *listed, *further]))
     except CommandFailed as error:
@@ -152,23 +166,23 @@ def _packages() -> tuple[str, ...]:
         ) from error
 
 
-def _depends(package: str) -> str:
+def _depends(package: str, env: Mapping[str, str]) -> str:
     return process.run(
         ["apt-cache", "depends", "--no-recommends", "--no-suggests", package],
         timeout_s=QUERY_TIMEOUT_S,
-        env={"LC_ALL": "C"},
+        env={**env, "LC_ALL": "C"},
     ).stdout.decode(errors="replace")
 
 
-def _meta_package() -> str:
+def _meta_package(architecture: str) -> str:
     release = os_release()
     for distribution in (release.get("ID", ""), *release.get("ID_LIKE", "").split()):
-        name = META_PACKAGES.get((distribution, platform.machine()))
+        name = META_PACKAGES.get((distribution, architecture))
         if name:
             return name
     raise Unavailable(
         f"no kernel package is known for {release.get('ID') or 'this distribution'} "
-        f"on {platform.machine()}",
+        f"on {architecture}",
         hint="a kernel in /boot that you can read, with its modules, would do",
     )
 

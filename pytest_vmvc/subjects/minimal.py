@@ -99,9 +99,7 @@ def build(progress: Progress) -> MinimalArtefacts:
     An engine that this host lacks is passed over: its provider's ``probe`` tells. Raises
     `BuildFailed`, `CommandFailed`, `CommandTimedOut` and `Unavailable`.
     """
-    busybox = _busybox()
-    if busybox is None:
-        raise Unavailable("a static busybox is missing (busybox-static)", hint="run `vmvc setup`")
+    busybox = program()
     recipe = _recipe(busybox)
     found = store.built(NAME, recipe, lambda target: _build(target, busybox, progress))
     artefacts = _artefacts(found)
@@ -114,6 +112,14 @@ def load() -> MinimalArtefacts | None:
     busybox = _busybox()
     found = store.stored(NAME, _recipe(busybox)) if busybox else None
     return _artefacts(found) if found else None
+
+
+def program() -> Path:
+    """The host's busybox, which is the one in the pair's userland; raises `Unavailable`."""
+    found = _busybox()
+    if found is None:
+        raise Unavailable("a static busybox is missing (busybox-static)", hint="run `vmvc setup`")
+    return found
 
 
 def userland(busybox: bytes, applets: list[str]) -> list[Entry]:

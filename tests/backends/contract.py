@@ -110,7 +110,7 @@ class ProviderContract:
                 facts.usage_definition,
             ):
                 assert text.strip()
-            assert (facts.accelerator == "none") == (facts.kind == "container")
+            assert (facts.accelerator == "none") == (facts.kind != "vm")
         assert shared_env.facts.artefact == provider.facts.artefact
         assert shared_env.facts.version == provider.facts.version
 

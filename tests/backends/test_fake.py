@@ -9,6 +9,7 @@ import pytest
 from pytest_vmvc.backends.base import Environment, Stopwatch
 from pytest_vmvc.backends.fake import FakeClock, FakeEnvironment, FakeLaunch, FakeProvider
 from pytest_vmvc.errors import (
+    CommandTimedOut,
     EnvironmentDied,
     LaunchFailed,
     LaunchTimedOut,
@@ -118,6 +119,14 @@ def test_its_inside_is_a_folder_that_goes_with_it(run_scope):
         env.run(["sh", "-c", "echo kept > file"])
         assert (env.folder / "file").read_text() == "kept\n"
     assert not env.folder.exists()
+
+
+def test_its_end_is_told_as_scripted(run_scope):
+    with FakeProvider(run_scope, launches=[FakeLaunch(death="of old age")]).launch() as env:
+        with pytest.raises(CommandTimedOut):
+            env.await_death(timeout_s=5)
+        env.kill()
+        assert env.await_death(timeout_s=5) == "of old age"
 
 
 @pytest.mark.parametrize("marks", [{}, {"answer": 1.0, "created": 2.0}, {"a": 2.0, "answer": 1.0}])

@@ -161,6 +161,12 @@ class TestBoot:
         found = machine.run(["sh", "-c", "tr '\\0' ' ' </proc/$(cat /tmp/left)/cmdline"])
         assert found.stdout == b"sleep 876.5 "
 
+    def test_its_end_is_told(self, fresh: QemuMachine) -> None:
+        with pytest.raises(CommandTimedOut, match="did not end"):
+            fresh.await_death(timeout_s=0.05)
+        os.kill(fresh.pid, signal.SIGKILL)
+        assert fresh.await_death(timeout_s=MACHINE_S) == "QEMU ended"
+
     def test_the_payload_stays(self, machine: QemuMachine) -> None:
         assert b"sleep 2147483647" in machine.run(["ps"]).stdout
 

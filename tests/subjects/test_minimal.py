@@ -157,7 +157,7 @@ class TestKernel:
 
         monkeypatch.setattr(kernel.process, "run", fail)
         monkeypatch.setattr(kernel, "installed_kernel", lambda: None)
-        monkeypatch.setattr(kernel, "_meta_package", lambda: "linux-image-cloud-amd64")
+        monkeypatch.setattr(kernel, "_meta_package", lambda _: "linux-image-cloud-amd64")
         with pytest.raises(BuildFailed, match="apt-get update"):
             kernel.distribution_kernel(tmp_path, quiet)
 
@@ -166,7 +166,7 @@ class TestKernel:
     ) -> None:
         own = Kernel(image=tmp_path, modules=modules, release="6", source="/boot/vmlinuz-6")
 
-        def fail() -> str:
+        def fail(_architecture: str) -> str:
             raise Unavailable("no kernel package is known")
 
         monkeypatch.setattr(kernel, "_meta_package", fail)

@@ -1,0 +1,113 @@
+"""An image on its way: saved by one engine, carried, loaded by another."""
+
+from __future__ import annotations
+
+import tarfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pytest_vmvc.backends.base import Arrival, Destination, Laden
+from pytest_vmvc.backends.docker_engine import Engine, unavailable
+from pytest_vmvc.backends.docker_images import (
+    import_image,
+    inspect_image,
+    load_image,
+    remove_image,
+    save_image,
+)
+from pytest_vmvc.backends.docker_reaper import IMAGE
+from pytest_vmvc.backends.porting import journey
+from pytest_vmvc.errors import BuildFailed
+from pytest_vmvc.resources import RunScope
+
+if TYPE_CHECKING:
+    from pytest_vmvc.backends.docker import DockerProvider
+
+LOAD_TIMEOUT_S = 600.0
+TREE = "tree"
+"""Where a file tree is inside, below the root."""
+
+
+@contextmanager
+def ported_image(
+    source: DockerProvider, destination: Destination, scope: RunScope
+) -> Iterator[Arrival]:
+    """See `DockerProvider.ported`."""
+    here, there = Engine(source.spec.base_url), Engine(destination.address)
+    image = source.spec.image
+    with journey(scope) as way:
+        archive = way.folder / "image.tar"
+        with way.phase("packaged"):
+            way.note("docker", "save", "-o", archive, image)
+            save_image(here, image, archive)
+        archive = way.carry(archive)
+        try:
+            with way.phase("imported"):
+                way.note("docker", "load", "-i", archive)
+                load_image(there, archive, timeout_s=LOAD_TIMEOUT_S)
+            way.note("docker", "run", image)
+            options = {**source.spec.host_options, "cgroup_parent": destination.cgroup_parent}
+            spec = replace(source.spec, base_url=destination.address, host_options=options)
+            yield Arrival(
+                provider=source.bound(spec),
+                marks=dict(way.marks),
+                commands=tuple(way.commands),
+                needs=destination.needs,
+                archive=archive,
+                intact=_id(here, image) == _id(there, image),
+            )
+        finally:
+            remove_image(image, there)
+
+
+@contextmanager
+def laden_image(
+    source: DockerProvider, fill: Callable[[Path], None], scope: RunScope
+) -> Iterator[Laden]:
+    """See `DockerProvider.laden`: the image's own files and the tree, as one new image."""
+    engine, name = Engine(source.spec.base_url), scope.new_name()
+    resource = scope.hold(IMAGE, f"{name}:tree")
+    with scope.roomy_folder() as folder:
+        rootfs, tree = folder / "rootfs.tar", folder / TREE
+        tree.mkdir()
+        fill(tree)
+        _export(source, engine, rootfs, name, scope)
+        try:
+            # Of PAX, for names of any length and times before 1970.
+            with tarfile.open(rootfs, "a", format=tarfile.PAX_FORMAT) as tar:
+                tar.add(tree, TREE)
+        except (OSError, tarfile.TarError, ValueError) as error:
+            raise BuildFailed(f"the file tree cannot be packed: {error}") from error
+        try:
+            import_image(rootfs, name, "tree", timeout_s=LOAD_TIMEOUT_S, engine=engine)
+            yield Laden(provider=source.bound(replace(source.spec, image=f"{name}:tree")))
+        finally:
+            remove_image(f"{name}:tree", engine)
+            scope.release(resource)
+
+
+def _export(
+    source: DockerProvider, engine: Engine, target: Path, name: str, scope: RunScope
+) -> None:
+    """Write the files of the image as a tar, by a container that is never started."""
+    resource = scope.hold("container", name)
+    with engine.client() as client, unavailable(), target.open("wb") as file:
+        config = client.create_container_config(
+            source.spec.image, ["true"], labels=dict(scope.labels)
+        )
+        client.create_container_from_config(config, name)  # type: ignore[no-untyped-call] # SDK
+        try:
+            for piece in client.export(name):
+                file.write(piece)
+        finally:
+            client.remove_container(name, force=True, v=True)
+    scope.release(resource)
+
+
+def _id(engine: Engine, image: str) -> str:
+    """The digest of the image's configuration, which names the digest of each layer."""
+    found = inspect_image(engine, image)
+    return str(found["Id"]) if found else ""
