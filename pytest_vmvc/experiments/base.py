@@ -9,8 +9,8 @@ from typing import Protocol, runtime_checkable
 
 import msgspec
 
-from pytest_vmvc.backends.base import Environment
-from pytest_vmvc.errors import InfrastructureError
+from pytest_vmvc.backends.base import Environment, Provider
+from pytest_vmvc.errors import InfrastructureError, Unavailable
 from pytest_vmvc.measure import Plan, Sample, Taken, interleave
 from pytest_vmvc.model import (
     Evidence,
@@ -37,6 +37,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Pairs of a sampled experiment."""
     instances: int = 2
     """Instances of each kind where facts are compared."""
+    fleet: int = 8
+    """Most instances of a kind that live at once."""
     seed: int = 0
     deadline_s: float = 300.0
     """Longest wait for the first answer of one start."""
@@ -65,6 +67,17 @@ class Rider(Protocol):
         """A value for each metric, from an environment that is fresh, ready, and ends after it."""
 
 
+@runtime_checkable
+class Companion(Protocol):
+    """A rider that also takes samples of subjects which its carrier does not start."""
+
+    beside: tuple[str, ...]
+    """Names of `Pair.other`; each is started for this rider alone, once in every block."""
+
+    def meet(self, subject: str, provider: Provider) -> None:
+        """See what will be started for every subject, before the first block."""
+
+
 class Ended(BaseException):
     """The run is over: thrown into an experiment that works in a thread of its own."""
 
@@ -87,6 +100,7 @@ class Recorder:
         ended: threading.Event | None = None,
     ) -> None:
         self._riders = dict(riders or {})
+        self._beside: dict[str, set[str]] = {}
         self._ended = ended or threading.Event()
         self._experiment = experiment.name
         self._metrics = {metric.name: metric for metric in experiment.metrics}
@@ -143,7 +157,29 @@ class Recorder:
 
     def ride(self, environment: Environment, subject: str) -> dict[str, dict[str, Scalar]]:
         """Let the riders take their samples in an environment that is about to end."""
-        return {name: rider.ride(environment, subject) for name, (rider, _) in self._riders.items()}
+        return {
+            name: rider.ride(environment, subject)
+            for name, (rider, _) in self._riders.items()
+            if name in self._beside.get(subject, self._riders)
+        }
+
+    def beside(self, pair: Pair) -> dict[str, Provider]:
+        """Subjects that are started for riders alone, made ready; a rider's gaps are missing."""
+        found: dict[str, Provider] = {}
+        for name, (rider, recorder) in self._riders.items():
+            if not isinstance(rider, Companion):
+                continue
+            for subject in rider.beside:
+                try:
+                    found[subject] = pair.other(subject)
+                    found[subject].prepare()
+                    self._beside.setdefault(subject, set()).add(name)
+                except Unavailable as gap:
+                    found.pop(subject, None)
+                    recorder.missing(subject, str(gap))
+            for subject, provider in {**pair.subjects, **found}.items():
+                rider.meet(subject, provider)
+        return found
 
     def take(self, taken: Taken, facts: Facts | None) -> None:
         """All values of one sample, those of the riders too."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
 
@@ -9,7 +10,7 @@ from pytest_vmvc.backends.base import Environment, Provider
 from pytest_vmvc.errors import EnvironmentDied, LaunchTimedOut
 from pytest_vmvc.experiments.base import Recorder, Settings
 from pytest_vmvc.measure import Sample
-from pytest_vmvc.model import Metric
+from pytest_vmvc.model import Metric, Scalar
 from pytest_vmvc.subjects import Pair
 
 
@@ -37,6 +38,14 @@ class ColdStart:
             definition="from just before the request to the first command answered inside",
             emulation="inflates",
         ),
+        Metric(
+            name="os_share",
+            label="its own system's share of the start",
+            unit="%",
+            definition="firmware, kernel and init over the time to the first answer; a container "
+            "and a restored machine have none of them",
+            emulation="inflates",
+        ),
     )
 
     def run(self, pair: Pair, record: Recorder, settings: Settings) -> None:
@@ -54,12 +63,19 @@ class ColdStart:
                 ):
                     _first_command(environment)
         record.progress(len(pair.subjects), len(pair.subjects), "warm-up")
+        started = {**pair.subjects, **record.beside(pair)}
         record.blocks(
             {
-                subject: partial(_start, provider, subject, record, settings.deadline_s)
-                for subject, provider in pair.subjects.items()
+                subject: partial(
+                    _start if subject in pair.subjects else _ride_only,
+                    provider,
+                    subject,
+                    record,
+                    settings.deadline_s,
+                )
+                for subject, provider in started.items()
             },
-            lambda subject: pair.subjects[subject].facts,
+            lambda subject: started[subject].facts,
             settings,
         )
 
@@ -70,13 +86,29 @@ def _start(provider: Provider, subject: str, record: Recorder, deadline_s: float
             ready_s = _first_command(environment)
             marks = dict(environment.marks)
             return Sample(
-                values={"start_s": marks["answer"], "ready_s": ready_s},
+                values={"start_s": marks["answer"], "ready_s": ready_s, **_os_share(marks)},
                 marks=marks,
                 instance=environment.name,
                 riders=record.ride(environment, subject),
             )
     except LaunchTimedOut:
         return Sample(values={"start_s": deadline_s, "ready_s": deadline_s}, censored=True)
+
+
+def _ride_only(provider: Provider, subject: str, record: Recorder, deadline_s: float) -> Sample:
+    """A start that is no sample of this experiment, only of those that ride in it."""
+    with provider.launch(deadline_s=deadline_s) as environment:
+        return Sample(
+            values={}, instance=environment.name, riders=record.ride(environment, subject)
+        )
+
+
+def _os_share(marks: Mapping[str, float]) -> dict[str, Scalar]:
+    """From the firmware's first word, or else the hypervisor's start, to the answer."""
+    begin = marks.get("firmware", marks.get("process"))
+    if begin is None or "restored" in marks:
+        return {}
+    return {"os_share": 100 * (marks["answer"] - begin) / marks["answer"]}
 
 
 def _first_command(environment: Environment) -> float:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 import subprocess
 
 import psutil
 
+from pytest_vmvc import process
 from pytest_vmvc.backends.base import Environment
 from pytest_vmvc.errors import InfrastructureError
 from pytest_vmvc.experiments.base import Recorder, Settings
@@ -15,6 +17,13 @@ from pytest_vmvc.model import Metric, Scalar
 from pytest_vmvc.subjects import Pair
 
 READ = ["cat", "/proc/sys/kernel/osrelease", "/proc/sys/kernel/random/boot_id", "/proc/stat"]
+HARDWARE = [
+    "sh",
+    "-c",
+    "cat /sys/class/dmi/id/sys_vendor /sys/class/dmi/id/product_name"
+    " /sys/bus/pci/devices/*/modalias /proc/cpuinfo 2>/dev/null; readlink /proc/self/ns/pid",
+]
+PCI_DEVICE = re.compile(r"pci:v0{4}(\w{4})d0{4}(\w{4})")
 HOST = "host"
 
 
@@ -50,12 +59,33 @@ class KernelFacts:
             unit="",
             definition="that process has another pid on the host than inside",
         ),
+        Metric(
+            name="own_pid_namespace",
+            label="its processes are in a namespace of their own",
+            unit="",
+            definition="/proc/self/ns/pid inside is another one than the host's; asked where the "
+            "host has its process in its table, for each kernel numbers its namespaces by itself",
+        ),
+        Metric(
+            name="hypervisor_flag",
+            label="its CPU says that there is a hypervisor",
+            unit="",
+            definition="flag `hypervisor` (CPUID leaf 1, ECX bit 31) in /proc/cpuinfo",
+            emulation="flatters",
+        ),
+        Metric(
+            name="hardware",
+            label="the hardware that it sees",
+            unit="",
+            definition="DMI's vendor and product, and the PCI devices",
+        ),
     )
 
     def run(self, pair: Pair, record: Recorder, settings: Settings) -> None:
         """Record the facts of the host, then of every instance of every kind."""
         _control()
-        for metric, value in host_facts().items():
+        said = process.run(HARDWARE, timeout_s=10.0, check=False).stdout.decode(errors="replace")
+        for metric, value in (host_facts() | _hardware(said)).items():
             record.observe(HOST, metric, value, facts=None, instance=HOST)
         for done, subject in enumerate(("container", "vm")):
             record.progress(done, 3, "part")
@@ -65,39 +95,62 @@ class KernelFacts:
                 for environment in pair.standing(
                     subject, settings.instances, deadline_s=settings.deadline_s
                 ):
-                    _inspect(environment, subject, record)
+                    _inspect(environment, subject, record, pid_namespace=_pid_namespace(said))
         record.progress(2, 3, "part")
         if pair.missing_userland is not None:
             record.missing("userlands", str(pair.missing_userland))
         for provider in pair.userlands:
             provider.prepare()
             with provider.launch(deadline_s=settings.deadline_s) as environment:
-                _inspect(environment, "userlands", record)
+                _inspect(environment, "userlands", record, pid_namespace=_pid_namespace(said))
         record.progress(3, 3, "part")
 
 
-def _inspect(environment: Environment, subject: str, record: Recorder) -> None:
+def _inspect(
+    environment: Environment, subject: str, record: Recorder, *, pid_namespace: str
+) -> None:
+    """Record one instance; ``pid_namespace`` is the host's."""
     release, boot_id, *stat = environment.run(READ).stdout.decode(errors="replace").splitlines()
     marker = _marker()
     script = f"sleep {marker} >/dev/null 2>&1 & echo $!"
     # The script travels on standard input, so that no command line on the host has the marker.
     inside = environment.run(["sh"], stdin=script.encode()).stdout.decode(errors="replace").strip()
     outside = _pids_on_host(marker)
+    said = environment.run(HARDWARE).stdout.decode(errors="replace")
     facts = environment.facts
     values: dict[str, Scalar] = {
         "kernel_release": release,
         "boot_id": boot_id,
         "boot_time": _boot_time(stat),
         "visible_on_host": bool(outside),
+        **_hardware(said),
     }
     if outside:
         values["pid_differs"] = str(outside[0]) != inside
+        values["own_pid_namespace"] = _pid_namespace(said) != pid_namespace
     for metric, value in values.items():
         record.observe(subject, metric, value, facts=facts, instance=environment.name)
 
 
 def _boot_time(stat: list[str]) -> int:
     return next(int(line.split()[1]) for line in stat if line.startswith("btime "))
+
+
+def _hardware(said: str) -> dict[str, Scalar]:
+    lines = said.splitlines()
+    devices = sorted({":".join(found) for found in PCI_DEVICE.findall(said)})
+    # What DMI says comes first, and may be nothing.
+    ends = (n for n, line in enumerate(lines) if line.startswith(("pci:", "processor", "pid:")))
+    model = " ".join(line.strip() for line in lines[: next(ends, None)])
+    flags = next((line for line in lines if line.startswith("flags")), "")
+    return {
+        "hypervisor_flag": "hypervisor" in flags.split(),
+        "hardware": "; ".join(part for part in (model, " ".join(devices)) if part),
+    }
+
+
+def _pid_namespace(said: str) -> str:
+    return said.splitlines()[-1] if said else ""
 
 
 def _marker() -> str:

@@ -7,7 +7,7 @@ import pytest
 from bench import Bench, planted, starts, verdict
 
 from pytest_vmvc.backends.fake import FakeClock, FakeLaunch, FakeProvider
-from pytest_vmvc.declaration import differs, distinct, holds, same
+from pytest_vmvc.declaration import at_least, differs, distinct, holds, same
 from pytest_vmvc.errors import LaunchFailed, TeardownFailed, Unavailable
 from pytest_vmvc.host import host_facts
 from pytest_vmvc.model import Completed
@@ -82,19 +82,54 @@ def test_an_interrupt_keeps_what_was_measured_and_leaves_nothing(scope):
     assert scope.held == ()
 
 
+def test_the_share_of_the_own_system_is_that_of_machines_that_boot(scope):
+    def launches(**marks):
+        return [FakeLaunch(marks={**marks, "answer": 4.0}) for _ in range(7)]
+
+    found = Bench(
+        planted(
+            scope,
+            container=launches(created=0.1, started=0.2),
+            vm=launches(process=0.1, firmware=0.8, kernel=1.0),
+            vm_restored=launches(process=0.1, restored=3.0),
+            vm_up=launches(process=3.8),
+        )
+    ).measure("cold_start")
+    assert found.row("vm", "os_share")[0].value == pytest.approx(80)
+    assert not found.row("container", "os_share")
+    assert not found.row("vm-restored", "os_share")
+    boots = at_least("vm", "os_share", 20, "%")
+    assert verdict(boots, found) == "SUPPORTED"
+    assert verdict(at_least("vm-up", "os_share", 20, "%"), found) == "REFUTED"
+
+
 # --- kernel_facts --------------------------------------------------------------------------------
 
 
-def guests(*, boot_ids, btime=1_700_000_000, on_host=None):
+SEES = """QEMU
+Standard PC
+pci:v00008086d000029C0sv00001AF4sd00001100bc06sc00i00
+processor\t: 0
+flags\t\t: fpu hypervisor nx
+pid:[1]
+"""
+
+
+def guests(*, boot_ids, btime=1_700_000_000, on_host=None, sees=SEES):
     """A script that answers like machines with these boot ids, one after the other.
 
-    With ``on_host`` their processes are processes of the host, and gathered there.
+    With ``on_host`` their processes are processes of the host, and gathered there. ``sees`` is the
+    hardware; None for the host's own.
     """
     ids, known = itertools.cycle(boot_ids), {}
 
     def script(name, argv, stdin):
         if argv[0] == "cat":
             out = f"6.1.0-guest\n{known.setdefault(name, next(ids))}\nbtime {btime}\n"
+        elif argv[0] == "sh" and not stdin:
+            if sees is None:
+                return None
+            out = sees
         elif argv[0] == "sh" and on_host is not None:
             on_host.append(subprocess.Popen(stdin.decode().split(" >")[0].split()))
             out = f"{on_host[-1].pid}\n"
@@ -113,7 +148,9 @@ def kernel_pair(scope, vm):
         f"{host['kernel_release']}\n{host['boot_id']}\nbtime {host['boot_time']}\n".encode()
     )
 
-    def container(_name, argv, _stdin):
+    def container(_name, argv, stdin):
+        if argv[0] == "sh" and not stdin:
+            return None  # it sees the host's hardware
         out = same_kernel if argv[0] == "cat" else b"17\n"
         return Completed(argv=argv, exit_status=0, stdout=out, stderr=b"", duration_s=0.0)
 
@@ -136,6 +173,33 @@ def test_machines_with_kernels_of_their_own_support_the_claims(scope):
     assert verdict(differs("vm", "boot_time", other="host"), found) == "SUPPORTED"
     assert verdict(distinct("vm", "boot_id"), found) == "SUPPORTED"
     assert verdict(holds("vm", "visible_on_host", value=False), found) == "SUPPORTED"
+    assert verdict(same("container", "hardware", other="host"), found) == "SUPPORTED"
+    assert verdict(differs("vm", "hardware", other="host"), found) == "SUPPORTED"
+    assert verdict(holds("vm", "hypervisor_flag"), found) == "SUPPORTED"
+    assert found.row("vm", "hardware")[0].value == "QEMU Standard PC; 8086:29C0"
+
+
+def test_a_machine_without_hardware_of_its_own_is_found_out(scope):
+    found = Bench(kernel_pair(scope, guests(boot_ids=["one", "two"], sees=None))).measure(
+        "kernel_facts"
+    )
+    assert verdict(differs("vm", "hardware", other="host"), found) == "REFUTED"
+    bare = guests(boot_ids=["one", "two"], sees="Vendor\nflags\t\t: fpu nx\npid:[1]\n")
+    found = Bench(kernel_pair(scope, bare)).measure("kernel_facts")
+    assert verdict(holds("vm", "hypervisor_flag"), found) == "REFUTED"
+
+
+@pytest.mark.parametrize(("sees", "expected"), [(SEES, "SUPPORTED"), (None, "REFUTED")])
+def test_a_namespace_is_compared_where_the_process_is_one_of_the_host(scope, sees, expected):
+    on_host = []
+    pair_ = kernel_pair(scope, guests(boot_ids=["one"], on_host=on_host, sees=sees))
+    try:
+        found = Bench(pair_, instances=1).measure("kernel_facts")
+    finally:
+        for process in on_host:
+            process.kill()
+            process.wait(timeout=10)
+    assert verdict(holds("vm", "own_pid_namespace"), found) == expected
 
 
 def test_machines_that_share_a_kernel_are_found_out(scope):
