@@ -1,5 +1,6 @@
 """The table: rows of their own where the prose does not already say the same."""
 
+from claims.published import FIRECRACKER_BOOT, LIGHTVM_BOOT, MIGRATION, RUNTIMES
 from pytest_vmvc import (
     BoundReading,
     Evidence,
@@ -7,12 +8,50 @@ from pytest_vmvc import (
     at_most,
     below,
     claim,
+    differs,
     distinct,
+    holds,
     ratio,
     same,
 )
 
 GB = 1e9
+
+
+@claim(
+    "table.isolation-level",
+    quote="Hardware-level process isolation / OS level process isolation",
+    readings={
+        "vm-by-hypervisor": holds("vm", "hypervisor_flag").because(
+            "the CPU that a guest sees says of itself that there is a hypervisor; on a host that "
+            "is a guest itself the container sees that too, so the next reading belongs to it"
+        ),
+        "vm-hardware-of-its-own": differs("vm", "hardware", other="host").because(
+            "firmware and devices of a machine are the hypervisor's, not the host's"
+        ),
+        "vm-kernel-of-its-own": differs("vm", "boot_id", other="host").because(
+            "each machine boots a kernel of its own"
+        ),
+        "vm-process-not-in-host-table": holds("vm", "visible_on_host", value=False).because(
+            "the guest's processes are data of the guest's kernel"
+        ),
+        "container-hardware-is-hosts": same("container", "hardware", other="host").because(
+            "there is nothing between a container and the host's hardware but the host's kernel"
+        ),
+        "container-kernel-is-hosts": same("container", "boot_id", other="host").because(
+            "a container is a group of processes of the host's kernel"
+        ),
+        "container-process-in-host-table": holds("container", "visible_on_host").because(
+            "the pid namespace of the host contains those of its containers"
+        ),
+        "container-in-own-namespace": holds("container", "own_pid_namespace").because(
+            "engines give each container a pid namespace of its own unless told otherwise"
+        ),
+    },
+)
+def test_isolation_level(reading: BoundReading, kernel_facts: Evidence) -> None:
+    """Hardware, kernel, process table and namespace, seen from inside and from the host."""
+    reading.judge(kernel_facts)
 
 
 @claim(
@@ -35,6 +74,7 @@ def test_os_per_instance(reading: BoundReading, kernel_facts: Evidence) -> None:
 @claim(
     "table.boot-time",
     quote="Boots in minutes / Boots in seconds",
+    published=(FIRECRACKER_BOOT, LIGHTVM_BOOT, RUNTIMES),
     readings={
         "container-in-seconds": below("container", "start_s", 60, "s").because(
             "a container start is a few system calls and an exec"
@@ -86,3 +126,58 @@ def test_boot_time(reading: BoundReading, cold_start: Evidence) -> None:
 def test_size(reading: BoundReading, sizes: Evidence) -> None:
     """Bytes to fetch (compressed) and to keep (unpacked), the same userland on both sides."""
     reading.judge(sizes)
+
+
+@claim(
+    "table.move",
+    quote="VMs can move to new host easily / Containers are destroyed and re-created rather than "
+    "moving",
+    published=(MIGRATION,),
+    readings={
+        "vm-goes-on": holds("vm", "counter_goes_on", min_n=6).because(
+            "live migration carries the memory of a machine over while it runs"
+        ),
+        "vm-down-below-1-s": below("vm", "downtime_s", 1, "s").because(
+            "our reading of “easily”: whoever talks to it takes the gap for a slow answer; the "
+            "last dirty pages of a small guest are a fraction of a second"
+        ),
+        "container-starts-anew": holds(
+            "container", "counter_goes_on", value=False, min_n=6
+        ).because("what is re-created from an image has none of the memory of its predecessor"),
+        "container-cannot-be-saved": holds(
+            "container-checkpoint", "counter_goes_on", value=False
+        ).expecting(
+            "REFUTED",
+            why="where engine and kernel support CRIU, a running container is saved and goes on",
+        ),
+    },
+    pairs=("minimal",),
+)
+def test_move(reading: BoundReading, move: Evidence) -> None:
+    """A counter in memory: live-migrated to another QEMU process; destroyed and re-created."""
+    reading.judge(move)
+
+
+@claim(
+    "table.resource-usage",
+    quote="More resource usage / Less resource usage",
+    readings={
+        "vm-more-cpu": ratio("vm", "cpu_s", over="container", above=1.25).because(
+            "the guest's kernel does the work, and its timer, its devices and the exits to the "
+            "hypervisor come on top"
+        ),
+        "vm-more-memory": ratio("vm", "memory_bytes", over="container", above=1.25).because(
+            "the guest's kernel, its page cache and the hypervisor are held for this one server"
+        ),
+        "vm-more-disk": ratio("vm", "disk_bytes", over="container", above=1.25).because(
+            "the same userland, and a kernel with its modules"
+        ),
+        "container-like-bare-cpu": ratio("container", "cpu_s", over="bare", below=1.25).because(
+            "processes in namespaces make the same system calls of the same kernel; the filter on "
+            "them costs a few percent"
+        ),
+    },
+)
+def test_resource_usage(reading: BoundReading, workload: Evidence) -> None:
+    """The same requests to the same server in each fresh instance: CPU, memory, disk."""
+    reading.judge(workload)
