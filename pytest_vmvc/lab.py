@@ -1,11 +1,12 @@
 """One run's bench: each experiment is made at most once on each pair, whoever asks for it.
 
-What times nothing is done first, pair beside pair, in environments that stay for all of it; then
+What times nothing is done first, side by side, in environments that stay for all of it; then
 everything is taken down, and what is timed has the host for itself.
 """
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
@@ -84,28 +85,27 @@ class Lab:
         return self._pairs[name]
 
     def _survey(self) -> None:
-        """Make all that is wanted and times nothing: pairs side by side, then nothing stands."""
+        """Make all that is wanted and times nothing, side by side; then nothing stands."""
         open_ones = [
             w for w in self._wanted if experiments.is_survey(w[0]) and w not in self._evidence
         ]
-        pairs = dict.fromkeys(pair for _, pair in open_ones)
         if not open_ones:
             return
+        pairs = dict.fromkeys(pair for _, pair in open_ones)
         for pair in pairs:
             self.pair(pair)  # one after the other: making one may build what the next one uses
 
-        def work(pair: str) -> None:
-            for name, own in open_ones:
-                if own == pair:
-                    self._make(name, pair)
-
-        with ThreadPoolExecutor(max_workers=len(pairs)) as pool:
-            parts = [pool.submit(work, pair) for pair in pairs]
+        # A lane a CPU, and one for each further pair: starting what stands is mostly waiting.
+        lanes = len(os.sched_getaffinity(0)) + len(pairs) - 1
+        with ThreadPoolExecutor(max_workers=lanes) as pool:
+            parts = [pool.submit(self._make, *one) for one in open_ones]
             try:
                 for part in wait(parts, return_when=FIRST_EXCEPTION).done:
                     part.result()
             except BaseException:
                 self._ended.set()  # the threads leave their environments at their next record
+                for part in parts:
+                    part.cancel()
                 raise
             finally:
                 wait(parts)

@@ -114,7 +114,7 @@ def experiment_list(all_claims: tuple[Declared, ...]) -> str:
         asking = [one.claim for one in all_claims if name in one.experiments]
         pairs = _pairs(asking)
         kind = "survey" if experiments.is_survey(name) else "timed"
-        quick = pairs if kind == "survey" else pairs & {"minimal"}
+        quick = pairs & {"minimal"}
         rows.append(
             (
                 f"`{name}`",
@@ -129,7 +129,7 @@ def experiment_list(all_claims: tuple[Declared, ...]) -> str:
         [
             "# What each profile runs",
             "Written by `vmvc claims -o docs/claims`. A *survey* times nothing: all surveys run "
-            "first, pair beside pair, in environments that stay for all of them. What is *timed* "
+            "first, side by side, in environments that stay for all of them. What is *timed* "
             "has the host for itself, one experiment after the other. What *rides* takes its "
             "samples in the environments that another experiment has started and timed.",
             _table(("experiment", "what it sees", "kind", "quick", "standard", "claims"), rows),

@@ -25,7 +25,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     summary: str
     """What it sees, in a line: the fixture's help."""
     timed: bool = False
-    """Times something, so it runs alone; the others run first, pair beside pair."""
+    """Times something, so it runs alone; the others run first, side by side."""
     carrier: str = ""
     """The experiment whose fresh environments it rides in; empty where it has its own."""
 

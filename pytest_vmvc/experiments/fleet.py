@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -211,8 +212,10 @@ def _rank(sides: Sequence[_Side], record: Recorder) -> None:
     ways: list[list[float]] = []
     for side in sides:
         used = []
-        for index, member in enumerate(side.members):
-            found = member.memory()
+        # An engine takes a second for each answer.
+        with ThreadPoolExecutor(max_workers=max(1, len(side.members))) as pool:
+            held = list(pool.map(lambda member: member.memory(), side.members))
+        for index, found in enumerate(held):
             used.append(found.used_bytes)
             values: dict[str, Scalar] = {
                 "configured_bytes": found.configured_bytes,

@@ -8,7 +8,7 @@ import pytest
 
 from pytest_vmvc.declaration import ATTRIBUTE
 from pytest_vmvc.errors import UsageError
-from pytest_vmvc.experiments import CATALOGUE, is_survey
+from pytest_vmvc.experiments import CATALOGUE
 from pytest_vmvc.model import Claim, Opinion
 from pytest_vmvc.plugin import options
 
@@ -19,14 +19,9 @@ def claim_of(item: object) -> Claim | None:
 
 
 def parametrize(metafunc: pytest.Metafunc) -> None:
-    """Pair by pair; a claim also reading by reading. ``quick`` times the minimal pair only."""
-    chosen = options.parse(metafunc.config)
+    """Pair by pair; a claim also reading by reading."""
     claim = claim_of(metafunc)
-    pairs = [
-        name
-        for name in chosen.pairs
-        if chosen.profile == "standard" or name == "minimal" or _is_survey(metafunc.fixturenames)
-    ]
+    pairs = options.parse(metafunc.config).pairs
     if claim is None:
         metafunc.parametrize("vmvc_pair", pairs, indirect=True)
         return
@@ -64,8 +59,3 @@ def experiments_of(item: pytest.Item) -> list[tuple[str, str]]:
     pair = getattr(item, "callspec", None) and item.callspec.params.get("vmvc_pair")  # type: ignore[attr-defined]
     names = getattr(item, "fixturenames", ()) if pair else ()
     return [(name, str(pair)) for name in names if name in CATALOGUE]
-
-
-def _is_survey(fixtures: Iterable[str]) -> bool:
-    """Whether a function asks only for experiments that time nothing."""
-    return all(is_survey(name) for name in fixtures if name in CATALOGUE)
