@@ -129,6 +129,51 @@ def test_size(reading: BoundReading, sizes: Evidence) -> None:
 
 
 @claim(
+    "table.ready-made",
+    quote="Ready-made VMs are difficult to find / Pre-built docker containers are easily available",
+    readings={
+        "container-in-seconds": below("container", "ready_s", 60, "s").because(
+            "a registry gives some MB to some tens of MB, and the rest is unpacking them"
+        ),
+        "bare-takes-more-steps": ratio("vm", "steps", over="container", above=1.25)
+        .on("minimal")
+        .because("kernel and initramfs are two files, an image has one name"),
+        "vagrant-takes-more-steps": ratio("vm", "steps", over="container", above=1.25)
+        .on("debian")
+        .expecting("REFUTED", why="one command each: `docker pull`, `vagrant box add`"),
+        "vm-more-bytes": ratio("vm", "fetched_bytes", over="container", above=1.25).because(
+            "the same userland, and a kernel with its modules"
+        ),
+        "vm-later-there": ratio("vm", "present_s", over="container", above=1.25).expecting(
+            "REFUTED",
+            why="on the loopback more bytes cost little, and a disk image is put down as it is: "
+            "a layer is decompressed and unpacked file by file",
+        ),
+        "vm-later-ready": ratio("vm", "ready_s", over="container", above=1.25)
+        .on("minimal")
+        .because("its kernel boots for longer than a layer of 1 MB takes to be unpacked"),
+        "public-images": holds("public-images", "ready_made", min_n=8)
+        .on("minimal")
+        .because("systems, services and languages that many want have an official image"),
+        "public-images-current": at_most("public-images", "age_days", 90, "days")
+        .on("minimal")
+        .because("official images are built anew with each release and each security update"),
+        "no-public-boxes": holds("public-boxes", "ready_made", value=False)
+        .on("minimal")
+        .expecting("REFUTED", why="distributions and volunteers publish boxes of most systems"),
+        "public-images-wanted-more": ratio(
+            "public-images", "pulls", over="public-boxes", above=1.25
+        )
+        .on("minimal")
+        .because("every build and every deployment pulls an image; a box is added by a person"),
+    },
+)
+def test_ready_made(reading: BoundReading, acquisition: Evidence) -> None:
+    """Image and machine from servers on the loopback; online only, what the public ones hold."""
+    reading.judge(acquisition)
+
+
+@claim(
     "table.move",
     quote="VMs can move to new host easily / Containers are destroyed and re-created rather than "
     "moving",

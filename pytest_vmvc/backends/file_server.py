@@ -11,6 +11,8 @@ from pathlib import Path
 
 CHUNK_BYTES = 1 << 20
 SOCKET_TIMEOUT_S = 30.0
+POLL_S = 0.1
+"""How often the server looks whether it shall end."""
 
 
 class FileServer(ThreadingHTTPServer):
@@ -45,7 +47,9 @@ def serving(files: Mapping[str, Path | bytes]) -> Iterator[FileServer]:
     """Serve the files until the end of the context; ``.json`` ones as a catalogue."""
     with FileServer() as server:
         server.files = dict(files)
-        thread = threading.Thread(target=server.serve_forever, name="file server", daemon=True)
+        thread = threading.Thread(
+            target=server.serve_forever, args=(POLL_S,), name="file server", daemon=True
+        )
         thread.start()
         try:
             yield server

@@ -12,6 +12,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from http.client import HTTPException
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -73,7 +74,10 @@ class PublicCatalogue:
         )
 
     def boxes(self, name: str) -> Offering:
-        """Boxes for any provider whose name has the word in it; raises `Unavailable`."""
+        """Boxes for any provider with the word in owner, name or description.
+
+        Raises `Unavailable`.
+        """
         found: list[dict[str, Any]] = []
         more = True
         for page in range(1, PAGES + 1):
@@ -90,7 +94,7 @@ class PublicCatalogue:
             count=len(found),
             more=more,
             ready_made=any(name in str(box.get("tag", "")).lower() for box in found),
-            pulls=_number(best, "downloads"),
+            pulls=_number(best, "downloads") or None,
             age_days=_age_days(best, "updated_at"),
         )
 
@@ -119,13 +123,13 @@ def _get(url: str, *, absent: dict[str, Any] | None = None) -> dict[str, Any]:
         if error.code == 404 and absent is not None:
             return absent
         raise Unavailable(f"{url} answers with {error.code}", hint="try again later") from error
-    except OSError as error:
+    except (OSError, HTTPException) as error:
         raise Unavailable(
             f"{url} cannot be reached: {error}", hint="see that this host is online"
         ) from error
     try:
         found = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise _misshapen("JSON") from error
     if not isinstance(found, dict):
         raise _misshapen("a JSON object")
@@ -134,7 +138,7 @@ def _get(url: str, *, absent: dict[str, Any] | None = None) -> dict[str, Any]:
 
 def _number(entry: dict[str, Any], key: str) -> int:
     value = entry.get(key)
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**63:
         raise _misshapen(key)
     return value
 

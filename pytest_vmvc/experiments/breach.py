@@ -63,7 +63,10 @@ class Breach:
 
     def run(self, pair: Pair, record: Recorder, settings: Settings) -> None:
         """Record containers in three configurations, then machines."""
-        with tempfile.TemporaryDirectory(prefix="vmvc-") as folder, ExitStack() as stack:
+        with (
+            tempfile.TemporaryDirectory(prefix="vmvc-", dir=pair.workdir) as folder,
+            ExitStack() as stack,
+        ):
             Path(folder).chmod(0o777)  # the container's root may be another user here
             host = stack.enter_context(host_target(Path(folder)))
             valid = stack.enter_context(planted(on_host, host, listens=False))

@@ -7,11 +7,13 @@ reach it; there again for a target that does not exist, where it must not; and i
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 import msgspec
 
+from pytest_vmvc.errors import InfrastructureError
 from pytest_vmvc.experiments.vantage import Shell, kernel, named, namespaces
 
 PORT = 8099
@@ -23,8 +25,8 @@ OF_KERNEL = ("disk", "engine", "modules", "cgroup")
 ONLY_SEEN = frozenset({"process", "socket", "tcp"})
 """Seen or talked to, which is no control over it: no file, no signal, no memory of it is had."""
 
-LIVES_S = 1800
-"""The target process ends by itself after that, whatever becomes of us."""
+LIVES_S = 120
+"""The target process ends by itself after that, whatever becomes of us; attacks take seconds."""
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True):
@@ -107,8 +109,12 @@ def reached(shell: Shell, script: str) -> frozenset[str]:
 
 @contextmanager
 def planted(shell: Shell, target: Target, *, listens: bool) -> Iterator[frozenset[str]]:
-    """Plant a target; gives the probes whose controls came out right at its home."""
+    """Plant a target; gives the probes whose controls came out right at its home.
+
+    Leaving raises `InfrastructureError` where the target's process may have ended before.
+    """
     pids: list[str] = []
+    until = time.monotonic() + LIVES_S
     try:
         # In one shell: some kernels let a process look only at those that it has started.
         said = shell(_plant(target, listens=listens) + probe(target))
@@ -116,6 +122,11 @@ def planted(shell: Shell, target: Target, *, listens: bool) -> Iterator[frozense
         fired = reached(lambda _: said, "")
         nothing = Target(folder=target.folder, address=target.address)
         yield fired - reached(shell, probe(nothing))
+        if time.monotonic() > until:  # whoever did not reach it then proves nothing
+            raise InfrastructureError(
+                f"the probes were not done in the {LIVES_S} s that their target lives",
+                hint="is the host busy?",
+            )
     finally:
         words = " ".join(pids)
         with suppress(Exception):  # it may be gone, and all of this with it

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from pytest_vmvc.backends.base import Environment, Provider
 from pytest_vmvc.errors import Unavailable
@@ -27,7 +29,10 @@ class Pair:
     """Why one of the userlands is not among them."""
     others: Mapping[str, Callable[[], Provider]] = field(default_factory=dict)
     """What only single experiments start, by name: made when it is asked for."""
+    workdir: Path | None = None
+    """A folder that goes with the run, for an experiment's own files; None: the system's."""
     _warm: set[str] = field(default_factory=set)
+    _starting: threading.Lock = field(default_factory=threading.Lock)
     _standing: dict[str, list[tuple[Environment, ExitStack]]] = field(default_factory=dict)
 
     def warmed(self, subject: str) -> bool:
@@ -53,6 +58,10 @@ class Pair:
         Those that are lacking are started, side by side; all of them stand until `close`. Leave
         them as they were. Raises what `Provider.launch` raises.
         """
+        with self._starting:
+            return self._stand(subject, count, deadline_s)
+
+    def _stand(self, subject: str, count: int, deadline_s: float) -> list[Environment]:
         entries = self._standing.setdefault(subject, [])
         alive = [one for one, _ in entries if one.alive()]
         lacking = count - len(alive)
@@ -91,6 +100,7 @@ def pair(
     *,
     userlands: Mapping[str, Callable[[], Provider]] | None = None,
     others: Mapping[str, Callable[[], Provider]] | None = None,
+    workdir: Path | None = None,
 ) -> Pair:
     """Make a pair of whatever this host can offer; what it cannot is missing, with the reason."""
     subjects: dict[str, Provider] = {}
@@ -107,6 +117,7 @@ def pair(
         subjects=subjects,
         missing=missing,
         others=others or {},
+        workdir=workdir,
         userlands=tuple(found for found in found_userlands if not isinstance(found, Unavailable)),
         missing_userland=next(
             (found for found in found_userlands if isinstance(found, Unavailable)), None

@@ -39,7 +39,13 @@ def load(name: str, scope: RunScope) -> Pair:
     def bound(offers: Mapping[str, Offer]) -> dict[str, Callable[[], Provider]]:
         return {key: partial(offer, scope) for key, offer in offers.items()}
 
-    return pair(name, bound(PAIRS[name]), userlands=bound(USERLANDS), others=bound(OTHERS))
+    return pair(
+        name,
+        bound(PAIRS[name]),
+        userlands=bound(USERLANDS),
+        others=bound(OTHERS),
+        workdir=scope.workdir,
+    )
 
 
 def requirement(kind: str, scope: RunScope) -> Unavailable | None:

@@ -9,7 +9,7 @@ from places import Shapes
 from pytest_vmvc import process
 from pytest_vmvc.backends.fake import FakeLaunch, FakeProvider
 from pytest_vmvc.declaration import holds
-from pytest_vmvc.errors import Unavailable
+from pytest_vmvc.errors import InfrastructureError, Unavailable
 from pytest_vmvc.experiments import breach, breach_probes, vantage
 from pytest_vmvc.experiments.breach_probes import Target, planted, probe, reached
 from pytest_vmvc.experiments.host_target import _disk, host_target
@@ -130,6 +130,19 @@ def test_a_probe_that_finds_what_is_not_there_is_void():
         assert valid == frozenset()
 
 
+def test_a_target_that_may_have_ended_before_the_last_probe_proves_nothing(monkeypatch):
+    monkeypatch.setattr(breach_probes, "LIVES_S", 0)
+
+    def says_nothing(_script):
+        return ""
+
+    with (
+        pytest.raises(InfrastructureError, match="that their target lives"),
+        planted(says_nothing, Target(), listens=False),
+    ):
+        pass
+
+
 def test_an_engine_that_refuses_the_misconfigured_one_leaves_the_others(scope, here):
     refused = pair(scope, here, launches=[FakeLaunch(failure="launch")])
     found = measured(refused)
@@ -193,7 +206,8 @@ def test_the_first_disk_is_no_loop_device():
 @pytest.mark.engine
 def test_real_containers_are_held_unless_they_are_open_to_all(scope):
     real = catalog.load("minimal", scope)
-    found = measured(Pair(name="real", subjects={"container": real.subjects["container"]}))
+    containers = {"container": real.subjects["container"]}
+    found = measured(Pair(name="real", subjects=containers, workdir=scope.workdir))
     assert reach(found, "container-misconfigured") >= breach.MUST_FIRE
     assert reach(found, "container-hardened") == set()
     assert verdict(GIVES["container"], found) == "REFUTED"
