@@ -10,7 +10,7 @@ from pathlib import Path
 import claims
 
 CHECKOUT = Path(__file__).resolve().parent.parent
-MINIMUM = 33
+MINIMUM = 36
 
 
 def main() -> int:

@@ -9,6 +9,7 @@ from pytest_vmvc import (
     BoundReading,
     Evidence,
     at_least,
+    at_most,
     below,
     claim,
     holds,
@@ -167,13 +168,6 @@ def test_no_permanent_allocation(reading: BoundReading, elasticity: Evidence) ->
         "vm-slower": slope("vm", "ready_s", over="container", above=1.25).because(
             "a booted replica does everything a container does, and boots"
         ),
-        "restored-vm-slower": slope(
-            "vm-restored", "ready_s", over="container", above=1.25
-        ).expecting(
-            "INCONCLUSIVE",
-            why="a replica of a machine's memory does not boot: which side is faster depends on "
-            "the host's storage and memory",
-        ),
     },
 )
 def test_scale_easy(reading: BoundReading, scaling: Evidence) -> None:
@@ -187,3 +181,34 @@ def test_start_up_path(
 ) -> None:
     """The same samples as rows of pytest-benchmark's table; no claim of its own."""
     record_start_up(cold_start, subject)
+
+
+@claim(
+    "perf.no-os-install",
+    quote="there is no need to install an operating system in them",
+    readings={
+        "image-holds-no-system": at_most("container", "system_bytes", 0, "bytes", min_n=1).because(
+            "an image is a userland: kernel, modules and boot loader are the host's"
+        ),
+        "vm-holds-a-system": at_least("vm", "system_bytes", 1, "bytes", min_n=1).because(
+            "a machine boots a kernel of its own"
+        ),
+        "image-takes-fewer-steps": ratio(
+            "container", "steps", over="vm", below=0.8, min_n=1
+        ).because("the machine's kernel is unpacked and copied on top of what an image takes"),
+        "image-built-sooner": ratio(
+            "container", "from_packages_s", over="vm", below=0.8, min_n=1
+        ).because("a kernel's packages are many times the bytes of a small userland"),
+        "duplicate-vm-needs-install": holds(
+            "vm-clone", "answers_uninstalled", value=False
+        ).expecting(
+            "REFUTED",
+            why="a linked clone is a copy of what was installed once: it boots as it is, so a "
+            "machine needs an installation no more than an image needs to be built each time",
+        ),
+    },
+    pairs=("minimal",),
+)
+def test_no_os_install(reading: BoundReading, building: Evidence) -> None:
+    """Both sides made from packages, steps counted; and a clone started with nothing installed."""
+    reading.judge(building)

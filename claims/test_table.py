@@ -204,6 +204,39 @@ def test_move(reading: BoundReading, move: Evidence) -> None:
 
 
 @claim(
+    "table.creation-time",
+    quote="Creating VM takes a relatively longer time / Containers can be created in seconds",
+    readings={
+        "container-in-seconds": below("container", "create_s", 60, "s").because(
+            "creating a container writes a few files and a folder for its layer"
+        ),
+        "container-within-10-s": at_most("container", "create_s", 10, "s").because(
+            "the sharper reading of “seconds”"
+        ),
+        "bare-vm-longer": ratio("vm-clone", "create_s", over="container", above=1.25)
+        .on("minimal")
+        .expecting(
+            "REFUTED",
+            why="a bare machine is created by making the clone of its disk, one small file; what "
+            "takes long is to boot it, and that is another claim",
+        ),
+        "vagrant-vm-longer": ratio("vm", "create_s", over="container", above=1.25)
+        .on("debian")
+        .because("`vagrant up` starts Ruby, reads its plugins and asks libvirt many times before"),
+        "described-container-in-seconds": below("container", "describe_to_ready_s", 60, "s")
+        .on("minimal")
+        .because("a tar of a few MB is imported, and a process started"),
+        "described-vm-longer": ratio("vm", "describe_to_ready_s", over="container", above=1.25)
+        .on("minimal")
+        .because("an initramfs is packed as quickly as an image, and then the machine boots"),
+    },
+)
+def test_creation_time(reading: BoundReading, creation: Evidence, building: Evidence) -> None:
+    """Create without starting; on the minimal pair also from a description to the first answer."""
+    reading.judge(building if building.observations else creation)
+
+
+@claim(
     "table.resource-usage",
     quote="More resource usage / Less resource usage",
     readings={

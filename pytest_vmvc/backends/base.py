@@ -81,6 +81,17 @@ class Shapeable(Protocol):
 
 
 @runtime_checkable
+class Creatable(Protocol):
+    """Can create one without starting it."""
+
+    def created(self) -> AbstractContextManager[float]:
+        """Create one and give the seconds that it took; leaving removes it.
+
+        Raises `CommandFailed`, and `Unavailable` where there is nothing to create.
+        """
+
+
+@runtime_checkable
 class Serves(Protocol):
     """Can be talked to by TCP from the host's loopback."""
 

@@ -27,7 +27,7 @@ from pytest_vmvc.backends.docker_images import (
     remove_image,
 )
 from pytest_vmvc.backends.docker_port import laden_image, ported_image
-from pytest_vmvc.backends.docker_reaper import DockerReaper, remove_container
+from pytest_vmvc.backends.docker_reaper import DockerReaper, passing_image, remove_container
 from pytest_vmvc.backends.docker_start import READINESS, ContainerSpec, start
 from pytest_vmvc.backends.second_engine import second_engine
 from pytest_vmvc.errors import LaunchFailed, LaunchTimedOut, Unavailable, VmvcError
@@ -43,6 +43,7 @@ __all__ = [
     "engine_summary",
     "image_id",
     "import_image",
+    "passing_image",
     "remove_image",
 ]
 

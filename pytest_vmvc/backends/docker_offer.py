@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_vmvc.backends.base import Acquire, Acquired, new_nonce
 from pytest_vmvc.backends.docker_engine import Deadline, Engine, api_errors, cause, one_line
-from pytest_vmvc.backends.docker_images import import_image, inspect_image, remove_image
-from pytest_vmvc.backends.docker_reaper import IMAGE, remove_container
+from pytest_vmvc.backends.docker_images import import_image, inspect_image
+from pytest_vmvc.backends.docker_reaper import passing_image, remove_container
 from pytest_vmvc.backends.docker_start import ContainerSpec
 from pytest_vmvc.backends.registry import Registry, registry
 from pytest_vmvc.errors import CommandTimedOut, InfrastructureError, Unavailable
@@ -37,13 +37,13 @@ def offered(
     """
     with registry(scope, program=spec.registry) as shelf:
         repository = f"{shelf.address}/{scope.new_name()}"
-        with _image(scope, f"{repository}:{TAG}"):
+        with passing_image(scope, f"{repository}:{TAG}"):
             _import_copy(engine, spec.image, repository, scope)
             _push(engine, repository)
 
         @contextmanager
         def acquire(deadline_s: float) -> Iterator[Acquired]:
-            with _image(scope, f"{repository}:{TAG}") as ref:
+            with passing_image(scope, f"{repository}:{TAG}") as ref:
                 present_s = _pull(engine, repository, deadline_s)
                 yield Acquired(
                     present_s=present_s,
@@ -53,17 +53,6 @@ def offered(
                 )
 
         yield acquire
-
-
-@contextmanager
-def _image(scope: RunScope, ref: str) -> Iterator[str]:
-    """Remove an image that comes into being, whatever happens."""
-    resource = scope.hold(IMAGE, ref)
-    try:
-        yield ref
-    finally:
-        remove_image(ref)
-        scope.release(resource)
 
 
 def _import_copy(engine: Engine, image: str, repository: str, scope: RunScope) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from pytest_vmvc.backends.docker_engine import (
@@ -17,7 +18,7 @@ from pytest_vmvc.backends.docker_engine import (
 )
 from pytest_vmvc.backends.docker_images import remove_image
 from pytest_vmvc.errors import TeardownFailed, Unavailable
-from pytest_vmvc.resources import LABEL, NAME, Resource
+from pytest_vmvc.resources import LABEL, NAME, Resource, RunScope
 
 if TYPE_CHECKING:
     from docker import APIClient
@@ -67,6 +68,17 @@ def _own_images(images: Sequence[Mapping[str, Any]]) -> list[Resource]:
         for ref in image.get("RepoTags") or ()
         if (match := NAME.fullmatch(ref.rpartition(":")[0].rpartition("/")[2]))
     ]
+
+
+@contextmanager
+def passing_image(scope: RunScope, ref: str) -> Iterator[str]:
+    """Remove an image that comes into being inside of it, whatever happens."""
+    resource = scope.hold(IMAGE, ref)
+    try:
+        yield ref
+    finally:
+        remove_image(ref)
+        scope.release(resource)
 
 
 class DockerReaper:

@@ -92,6 +92,7 @@ class QemuMachine:
                 self._watch = Stopwatch()
                 if self._disk is not None:
                     self._disk.create()
+                    self._watch.mark("created")
                 self._child = subprocess.Popen(
                     words,
                     stdin=subprocess.DEVNULL,

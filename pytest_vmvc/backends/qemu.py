@@ -26,8 +26,10 @@ from pytest_vmvc.backends.base import (
     Moved,
     Portable,
     Shape,
+    Stopwatch,
     new_nonce,
 )
+from pytest_vmvc.backends.linked_disk import LinkedDisk
 from pytest_vmvc.backends.machine import USAGE_DEFINITION, QemuMachine, running
 from pytest_vmvc.errors import TeardownFailed, Unavailable
 from pytest_vmvc.model import Artefact, Facts, Kind, Tier
@@ -196,6 +198,19 @@ class QemuProvider:
             machine.await_answer(until, deadline_s=deadline_s)
             _ = machine.monitor  # connects while the caller goes on
             yield machine
+
+    @contextmanager
+    def created(self) -> Iterator[float]:
+        """Make the linked clone of its disk; the rest of a bare machine is a command line."""
+        if self.spec.disk is None:
+            raise Unavailable("a machine without a disk has nothing to create")
+        clone = LinkedDisk(self.spec.disk, self._scope.workdir / f"{self._scope.new_name()}.qcow2")
+        watch = Stopwatch()
+        try:
+            clone.create()
+            yield watch.mark("created")
+        finally:
+            clone.remove()
 
     def offered(self) -> AbstractContextManager[Acquire]:
         """Put kernel and initramfs on a file server of our own."""

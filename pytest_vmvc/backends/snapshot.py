@@ -109,7 +109,6 @@ class RestoredProvider:
                 first_byte="",
                 facts=lambda: self.facts,
                 inherit=[theirs.fileno()],
-                disk=self._source.spec.disk,
             ) as machine,
         ):
             theirs.close()

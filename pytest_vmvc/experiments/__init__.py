@@ -99,17 +99,12 @@ CATALOGUE: Mapping[str, Entry] = {
     ),
     "creation": Entry(
         place="creation:Creation",
-        summary="create without starting; from a description to ready",
-        timed=True,
-    ),
-    "creation_marks": Entry(
-        place="creation:CreationMarks",
-        summary="when a fresh start has come to a created container or machine",
+        summary="how long creating takes, without starting",
         carrier="cold_start",
     ),
-    "install": Entry(
-        place="install:Install",
-        summary="from packages to an image and to a machine: steps, seconds, whose system",
+    "building": Entry(
+        place="building:Building",
+        summary="from packages or a description to the first answer: seconds, steps",
         timed=True,
     ),
     "workload": Entry(

@@ -18,7 +18,7 @@ RESERVE_BYTES = 512 * 2**20
 GUESS_BYTES = 64 * 2**20
 """What an instance without a limit is expected to take at most."""
 
-OFFERS = {"vm": "vm-linked", "vm-restored": "vm-restored-linked"}
+OFFERS = {"vm": "vm-linked"}
 """Machines stand for themselves with a disk of their own, a linked clone."""
 
 

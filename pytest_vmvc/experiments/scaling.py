@@ -24,14 +24,14 @@ from pytest_vmvc.measure import Plan, Sample, interleave
 from pytest_vmvc.model import Metric, Scalar
 from pytest_vmvc.subjects import Pair
 
-SUBJECTS = ("container", "vm", "vm-restored")
+SUBJECTS = ("container", "vm")
 
 
 class Scaling:
-    """Replicas of one image, of one machine booted anew, and of one machine's saved memory.
+    """Replicas of one image, and of one machine, each of them booted.
 
     A machine's replica is a linked clone: the same kernel and initramfs, and a qcow2 overlay of its
-    own over one disk. A restored one goes on from one snapshot of such a machine's memory.
+    own over one disk.
     """
 
     name = "scaling"

@@ -36,11 +36,11 @@ httpd -p {PORT} -h /tmp/www"""
 ASKED = f"{PHASES['low']:g} and then {PHASES['high']:g} requests a second"
 
 
-class Load:
-    """A fresh web server each time: idle, low and high load, idle again.
+SUBJECT = "container"
 
-    One machine is driven in the same way once, for the reader to compare.
-    """
+
+class Load:
+    """A fresh web server in a container each time: idle, low and high load, idle again."""
 
     name = "load"
     metrics = (
@@ -90,34 +90,30 @@ class Load:
     )
 
     def run(self, pair: Pair, record: Recorder, settings: Settings) -> None:
-        """Record every phase of fresh containers, then of one machine."""
-        providers: dict[str, Provider] = {}
-        for subject in ("container", "vm"):
-            try:
-                if gap := pair.missing.get(subject):
-                    raise gap
-                if subject in pair.subjects:
-                    providers[subject] = _serving(pair.subjects[subject])
-            except Unavailable as lacks:
-                record.missing(subject, str(lacks))
-        for subject, provider in providers.items():
-            blocks = settings.blocks if subject == "container" else 1
-            for taken in interleave(
-                {subject: partial(_sample, provider, settings.deadline_s)},
-                plan=Plan(blocks=blocks, seed=settings.seed),
-                on_retry=record.retry,
-                on_block=record.progress,
-            ):
-                for key, value in taken.sample.values.items():
-                    phase, _, metric = key.rpartition(" ")
-                    record.observe(
-                        f"{subject}-{phase}" if phase else subject,
-                        metric,
-                        value,
-                        facts=provider.facts,
-                        block=taken.block,
-                        instance=taken.sample.instance,
-                    )
+        """Record every phase of fresh containers."""
+        try:
+            if gap := pair.missing.get(SUBJECT):
+                raise gap
+            provider = _serving(pair.subjects[SUBJECT])
+        except Unavailable as lacks:
+            record.missing(SUBJECT, str(lacks))
+            return
+        for taken in interleave(
+            {SUBJECT: partial(_sample, provider, settings.deadline_s)},
+            plan=Plan(blocks=settings.blocks, seed=settings.seed),
+            on_retry=record.retry,
+            on_block=record.progress,
+        ):
+            for key, value in taken.sample.values.items():
+                phase, _, metric = key.rpartition(" ")
+                record.observe(
+                    f"{SUBJECT}-{phase}" if phase else SUBJECT,
+                    metric,
+                    value,
+                    facts=provider.facts,
+                    block=taken.block,
+                    instance=taken.sample.instance,
+                )
 
 
 def _serving(provider: Provider) -> Provider:

@@ -127,11 +127,20 @@ def _install(step: Install, voice: Voice) -> None:
 
 
 def _build(step: Build, voice: Voice) -> None:
-    from pytest_vmvc.subjects import apps, debian, foreign, klibc, minimal, platforms, registry
+    from pytest_vmvc.subjects import (
+        apps,
+        builders,
+        debian,
+        foreign,
+        klibc,
+        minimal,
+        platforms,
+        registry,
+    )
 
     # The third userland is built with the pair that every host can have.
     parts = (minimal, klibc) if step.pair == "minimal" else (debian,)
-    extras = (foreign, registry) if step.pair == "minimal" else (apps, platforms)
+    extras = (foreign, registry, builders) if step.pair == "minimal" else (apps, platforms)
     if step.how == "check":
         for part in parts:
             part.build(lambda text, _fraction: voice.say(text))

@@ -8,9 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pytest_vmvc.backends.base import Environment, Provider
 from pytest_vmvc.errors import Unavailable
+
+if TYPE_CHECKING:
+    from pytest_vmvc.subjects.builders import Builder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +33,8 @@ class Pair:
     """Why one of the userlands is not among them."""
     others: Mapping[str, Callable[[], Provider]] = field(default_factory=dict)
     """What only single experiments start, by name: made when it is asked for."""
+    builders: Mapping[str, Builder] = field(default_factory=dict)
+    """What makes a subject anew, where that can be done in a run."""
     workdir: Path | None = None
     """A folder that goes with the run, for an experiment's own files; None: the system's."""
     _warm: set[str] = field(default_factory=set)
@@ -100,6 +106,7 @@ def pair(
     *,
     userlands: Mapping[str, Callable[[], Provider]] | None = None,
     others: Mapping[str, Callable[[], Provider]] | None = None,
+    builders: Mapping[str, Builder] | None = None,
     workdir: Path | None = None,
 ) -> Pair:
     """Make a pair of whatever this host can offer; what it cannot is missing, with the reason."""
@@ -117,6 +124,7 @@ def pair(
         subjects=subjects,
         missing=missing,
         others=others or {},
+        builders=builders or {},
         workdir=workdir,
         userlands=tuple(found for found in found_userlands if not isinstance(found, Unavailable)),
         missing_userland=next(

@@ -23,6 +23,7 @@ from pytest_vmvc.subjects import (
     platforms,
     registry,
 )
+from pytest_vmvc.subjects.builders import Builder, ImageBuilder, MachineBuilder
 
 if TYPE_CHECKING:
     from pytest_vmvc.backends.qemu import QemuProvider
@@ -44,8 +45,19 @@ def load(name: str, scope: RunScope) -> Pair:
         bound(PAIRS[name]),
         userlands=bound(USERLANDS),
         others=bound(OTHERS),
+        builders=_builders(name, scope),
         workdir=scope.workdir,
     )
+
+
+def _builders(name: str, scope: RunScope) -> dict[str, Builder]:
+    """What makes the subjects of the minimal pair anew; the debian pair takes minutes."""
+    if name != minimal.NAME or minimal.load() is None:
+        return {}
+    return {
+        "container": ImageBuilder(scope),
+        "vm": MachineBuilder(scope, like=_bare_machine(scope)),
+    }
 
 
 def requirement(kind: str, scope: RunScope) -> Unavailable | None:
@@ -154,10 +166,6 @@ def _linked_machine(scope: RunScope) -> QemuProvider:
     return _bare_machine(scope).linked(_minimal().rootfs)
 
 
-def _restored_linked_machine(scope: RunScope) -> Provider:
-    return _linked_machine(scope).restored()
-
-
 def _vagrant_machine(scope: RunScope) -> Provider:
     from pytest_vmvc.backends.vagrant import VagrantProvider, VagrantSpec
 
@@ -220,7 +228,6 @@ USERLANDS: Mapping[str, Offer] = {
 OTHERS: Mapping[str, Offer] = {
     "foreign": _foreign_machine,
     "vm-linked": _linked_machine,
-    "vm-restored-linked": _restored_linked_machine,
     "bare": _bare_processes,
     "web-server": _busybox_container,
     "key-value-store": _apps_container,

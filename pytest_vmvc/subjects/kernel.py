@@ -128,21 +128,42 @@ def packaged_kernel(
     ``architecture``: the host's, where it is empty; for another one ``env`` names an apt that knows
     its packages. Raises `BuildFailed`, `CommandFailed` and `Unavailable`.
     """
+    names = fetch_packages(scratch, progress, architecture=architecture, env=env)
+    return unpack_packages(scratch, scratch / "root", progress, source=" + ".join(names))
+
+
+def fetch_packages(
+    folder: Path,
+    progress: Progress,
+    *,
+    architecture: str = "",
+    env: Mapping[str, str] | None = None,
+) -> tuple[str, ...]:
+    """Fetch the packages of the distribution's kernel into a folder; returns their names.
+
+    Raises `BuildFailed`, `CommandFailed` and `Unavailable`.
+    """
     names = _packages(architecture or platform.machine(), env or {})
     progress(f"fetch {names[0]}", None)
-    scratch.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     # apt's own sandbox user may not write into the folder; it then warns and goes on as root.
-    process.run(["apt-get", "download", *names], timeout_s=FETCH_TIMEOUT_S, cwd=scratch, env=env)
-    root = scratch / "root"
-    for package in sorted(scratch.glob("*.deb")):
+    process.run(["apt-get", "download", *names], timeout_s=FETCH_TIMEOUT_S, cwd=folder, env=env)
+    return names
+
+
+def unpack_packages(folder: Path, root: Path, progress: Progress, *, source: str) -> Kernel:
+    """Unpack all packages of a folder into one root and find the kernel in it.
+
+    Raises `BuildFailed` and `CommandFailed`.
+    """
+    for package in sorted(folder.glob("*.deb")):
         progress(f"unpack {package.name.split('_')[0]}", None)
         process.run(["dpkg-deb", "-x", package, root], timeout_s=UNPACK_TIMEOUT_S)
-        package.unlink()
     for base in (root, root / "usr"):
         kernel = installed_kernel(boot=root / "boot", root=base)
         if kernel is not None:
-            return msgspec.structs.replace(kernel, source=" + ".join(names))
-    raise BuildFailed(f"the package {names[0]} holds no kernel with modules")
+            return msgspec.structs.replace(kernel, source=source)
+    raise BuildFailed(f"the packages {source} hold no kernel with modules")
 
 
 def _packages(architecture: str, env: Mapping[str, str]) -> tuple[str, ...]:

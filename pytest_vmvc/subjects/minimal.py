@@ -31,7 +31,7 @@ from pytest_vmvc.subjects.archive import (
     write_tar,
 )
 from pytest_vmvc.subjects.image import ensure_image
-from pytest_vmvc.subjects.kernel import distribution_kernel, load_order
+from pytest_vmvc.subjects.kernel import Kernel, distribution_kernel, load_order
 
 NAME = "minimal"
 REPOSITORY = "vmvc/minimal"
@@ -157,26 +157,41 @@ def machine_only(modules: dict[str, bytes], load: list[str]) -> list[Entry]:
     ]
 
 
+def pack_image(busybox: Path, target: Path) -> None:
+    """Write the image's file system into a folder; raises `CommandFailed`."""
+    with (target / ROOTFS).open("wb") as rootfs:
+        write_tar(_tree(busybox), rootfs)
+
+
+def pack_machine(busybox: Path, kernel: Kernel, target: Path) -> None:
+    """Write the machine's kernel and initramfs into a folder.
+
+    Raises `BuildFailed` where the kernel lacks a module, and `CommandFailed`.
+    """
+    modules = load_order(kernel.modules, CHANNEL_MODULES)
+    load = list(modules)
+    for optional in (*PANIC_MODULES, *SPARE_MODULES):
+        with suppress(BuildFailed):
+            found = load_order(kernel.modules, [optional])
+            load += found if optional in PANIC_MODULES else ()
+            modules |= {name: data for name, data in found.items() if name not in modules}
+    shutil.copyfile(kernel.image, target / KERNEL)
+    with (target / INITRD).open("wb") as initrd:
+        write_cpio([*_tree(busybox), *machine_only(modules, load)], initrd)
+
+
+def _tree(busybox: Path) -> list[Entry]:
+    listing = process.run([busybox, "--list-full"], timeout_s=QUERY_TIMEOUT_S).stdout.decode()
+    return userland(busybox.read_bytes(), listing.split())
+
+
 def _build(target: Path, busybox: Path, progress: Progress) -> dict[str, str]:
     store.require_space(target, SPACE_NEEDED_BYTES)
     with tempfile.TemporaryDirectory(prefix="kernel-", dir=target) as scratch:
         kernel = distribution_kernel(Path(scratch), progress)
         progress("pack image and initramfs", None)
-        modules = load_order(kernel.modules, CHANNEL_MODULES)
-        for optional in (*PANIC_MODULES, *SPARE_MODULES):
-            with suppress(BuildFailed):
-                found = load_order(kernel.modules, [optional])
-                modules |= {name: data for name, data in found.items() if name not in modules}
-        shutil.copyfile(kernel.image, target / KERNEL)
-        load = list(load_order(kernel.modules, CHANNEL_MODULES))
-        with suppress(BuildFailed):
-            load += load_order(kernel.modules, PANIC_MODULES)
-    listing = process.run([busybox, "--list-full"], timeout_s=QUERY_TIMEOUT_S).stdout.decode()
-    tree = userland(busybox.read_bytes(), listing.split())
-    with (target / ROOTFS).open("wb") as rootfs:
-        write_tar(tree, rootfs)
-    with (target / INITRD).open("wb") as initrd:
-        write_cpio([*tree, *machine_only(modules, load)], initrd)
+        pack_image(busybox, target)
+        pack_machine(busybox, kernel, target)
     fetched = sum(
         min(len(data), len(gzip.compress(data, mtime=0)))
         for data in ((target / KERNEL).read_bytes(), (target / INITRD).read_bytes())
@@ -196,9 +211,13 @@ def _recipe(busybox: Path) -> dict[str, str]:
         "init": INIT,
         "agent": GUEST_AGENT,
         "modules": " ".join((*CHANNEL_MODULES, *PANIC_MODULES, *SPARE_MODULES)),
-        "system": _system(),
-        "architecture": platform.machine(),
+        **kernel_recipe(),
     }
+
+
+def kernel_recipe() -> dict[str, str]:
+    """What the packages of the machine's kernel depend on."""
+    return {"system": _system(), "architecture": platform.machine()}
 
 
 def _system() -> str:

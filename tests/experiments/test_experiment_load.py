@@ -141,14 +141,13 @@ def test_cpu_time_that_does_not_depend_on_the_load_refutes(scope, monkeypatch):
 
 @pytest.mark.usefixtures("at_once")
 def test_every_phase_of_every_container_is_recorded(scope):
-    found = measure(scope, container=Planted(scope, Server), vm=Planted(scope, Server, kind="vm"))
+    found = measure(scope, container=Planted(scope, Server))
     assert len(found.row("container-high", "cpu_s")) == 6
     assert found.row("container-high", "cpu_s")[0].value == pytest.approx(12 * 0.005)
     assert found.row("container-low", "cpu_s")[0].value == pytest.approx(3 * 0.005)
     assert found.row("container-idle", "cpu_s")[0].value == 0
     assert found.row("container-after", "memory_bytes")[0].value == pytest.approx(1e6)
     assert found.row("container-high", "failed")[0].value == 0
-    assert len(found.row("vm-high", "cpu_s")) == 1
     assert len({o.instance for o in found.row("container-high", "cpu_s")}) == 6
 
 
@@ -172,10 +171,9 @@ def test_requests_that_fail_are_counted(scope, monkeypatch):
 
 @pytest.mark.usefixtures("at_once")
 def test_what_cannot_take_part_is_missing_with_its_reason(scope):
-    gap = {"container": Unavailable("no engine"), "vm": Unavailable("no hypervisor")}
+    gap = {"container": Unavailable("no engine")}
     found = Bench(Pair(name="planted", subjects={}, missing=gap)).measure("load")
     assert found.reason_missing("container-high") == "no engine"
-    assert found.reason_missing("vm") == "no hypervisor"
 
 
 @pytest.mark.engine

@@ -1,7 +1,6 @@
 """From none to N replicas: steady growth, replicas that never come, a host that is too small."""
 
 import itertools
-from dataclasses import replace
 
 import pytest
 from bench import Bench, verdict
@@ -59,7 +58,6 @@ def test_time_and_bytes_grow_with_every_replica(scope):
         scope,
         container=launch(0.2, disk_bytes=100),
         vm=launch(2.0, disk_bytes=200_000),
-        vm_restored=launch(0.2),
     )
     assert verdict(EASY, found) == "SUPPORTED"
     assert verdict(SLOWER, found) == "SUPPORTED"
@@ -109,7 +107,6 @@ def test_where_the_host_would_run_out_is_predicted_and_not_tried(scope):
 def test_what_is_missing_has_its_reason_and_the_rest_goes_on(scope):
     found = measure(scope, container=launch(1), vm=launch(1), gap=Unavailable("no hypervisor"))
     assert found.reason_missing("vm") == "no hypervisor"
-    assert found.reason_missing("vm-restored") is not None
     assert len(found.row("container", "ready_s")) == 6
 
 
@@ -119,15 +116,13 @@ def test_two_replicas_of_each_become_ready_on_this_host(scope):
     pair = catalog.load("minimal", scope)
     if pair.missing:
         pytest.skip(f"not on this host: {pair.missing}")
-    # Not the booted one: it is slow where it is emulated, and the restored one is its clone too.
-    others = {"vm-restored-linked": pair.others["vm-restored-linked"]}
-    found = Bench(replace(pair, others=others), fleet=2).measure("scaling")
-    assert [gap.subject for gap in found.missing] == ["vm"]
-    for subject in ("container", "vm-restored"):
+    found = Bench(pair, fleet=2).measure("scaling")
+    assert found.missing == ()
+    for subject in ("container", "vm"):
         rows = found.row(subject, "all_ready")
         assert sorted((o.dose, o.value) for o in rows) == [(1, True)] * 2 + [(2, True)] * 2
     assert {o.value for o in found.row("container", "replica_bytes")} == {0}
-    for disk in found.row("vm-restored", "replica_bytes"):
+    for disk in found.row("vm", "replica_bytes"):
         assert 64 * 1024 < disk.value / disk.dose < MIB
     assert scope.held == ()
     assert not list(scope.workdir.glob("*.qcow2"))
