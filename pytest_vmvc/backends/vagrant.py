@@ -163,6 +163,8 @@ class VagrantProvider:
     def launch(self, *, deadline_s: float = 300.0) -> Iterator[VagrantMachine]:
         """Run ``vagrant up`` for a fresh machine and wait for its return and its first answer.
 
+        A specification that wants no more than the answer does not wait for the return.
+
         The stopwatch starts just before ``vagrant up``. Entering raises `LaunchFailed` or
         `LaunchTimedOut`; leaving destroys the machine and verifies that (`TeardownFailed`).
         """
@@ -186,10 +188,10 @@ class VagrantProvider:
                     answer_address=start.address,
                 )
                 (folder / "Vagrantfile").write_text(text, encoding="utf-8")
-                start.run(provider=self.spec.provider, deadline_s=deadline_s)
-                connection = _login(command, folder)
-                try:
-                    if self.spec.answers == "ssh":
+                logs_in = self.spec.until == "login" or self.spec.answers == "ssh"
+                start.run(provider=self.spec.provider, deadline_s=deadline_s, returns=logs_in)
+                with _login(command, folder) if logs_in else nullcontext() as connection:
+                    if connection is not None and self.spec.answers == "ssh":
                         _answer_by_ssh(connection, start.stopwatch)
                     machine = VagrantMachine(
                         name=name,
@@ -202,8 +204,6 @@ class VagrantProvider:
                         yield machine
                     finally:
                         machine.close()
-                finally:
-                    connection.close()
         except BaseException as error:
             try:
                 self._clear(command, resource, folder)
@@ -286,7 +286,8 @@ class VagrantProvider:
         )
 
 
-def _login(command: VagrantCommand, folder: Path) -> SshConnection:
+@contextmanager
+def _login(command: VagrantCommand, folder: Path) -> Iterator[SshConnection]:
     try:
         config = parse_ssh_config(command.ssh_config())  # type: ignore[no-untyped-call] # library
     except CommandTimedOut as error:
@@ -294,8 +295,11 @@ def _login(command: VagrantCommand, folder: Path) -> SshConnection:
     except CommandFailed as error:
         raise LaunchFailed(f"`vagrant ssh-config` failed: {error.hint}") from error
     connection = SshConnection(config, folder)
-    connection.open(timeout_s=LOGIN_TIMEOUT_S)
-    return connection
+    try:
+        connection.open(timeout_s=LOGIN_TIMEOUT_S)
+        yield connection
+    finally:
+        connection.close()
 
 
 def _answer_by_ssh(connection: SshConnection, stopwatch: Stopwatch) -> None:

@@ -42,7 +42,7 @@ class VagrantMachine:
         domain: str,
         facts: Facts,
         stopwatch: Stopwatch,
-        connection: SshConnection,
+        connection: SshConnection | None,
     ) -> None:
         self._name = name
         self._domain = domain
@@ -83,10 +83,12 @@ class VagrantMachine:
     def run(self, argv: Sequence[str], *, timeout_s: float = 30.0, stdin: bytes = b"") -> Completed:
         """Run a command inside as root; a non-zero exit status is data.
 
-        Raises `CommandTimedOut` (the command is ended) and `EnvironmentDied`.
+        Raises `CommandTimedOut` (the command is ended), `EnvironmentDied`, and `Unavailable` where
+        the start was to end with the first answer.
         """
+        connection = self._logged_in()
         try:
-            return self._connection.run(argv, timeout_s=timeout_s, stdin=stdin)
+            return connection.run(argv, timeout_s=timeout_s, stdin=stdin)
         except CommandTimedOut:
             if self.alive():
                 raise
@@ -98,8 +100,13 @@ class VagrantMachine:
     def address(self, port: int) -> tuple[str, int]:
         """Where a port of the machine is reached: forwarded by ssh, as Vagrant itself does it."""
         if port not in self._forwards:
-            self._forwards[port] = self._connection.forward(port)
+            self._forwards[port] = self._logged_in().forward(port)
         return self._forwards[port]
+
+    def _logged_in(self) -> SshConnection:
+        if self._connection is None:
+            raise Unavailable(f"nobody logged in: the start of {self._name} ended at its answer")
+        return self._connection
 
     def usage(self) -> Usage:
         """What its QEMU process holds now; raises `EnvironmentDied`."""
@@ -141,7 +148,7 @@ class VagrantMachine:
         try:
             process_ended = os.pidfd_open(pid)
         except ProcessLookupError:
-            self._connection.close()
+            self._hang_up()
             return
         except OSError:
             return  # a kernel without it: ssh's own keep-alive has to do
@@ -150,7 +157,7 @@ class VagrantMachine:
             try:
                 ready, _, _ = select.select([process_ended, self._released], [], [])
                 if process_ended in ready:
-                    self._connection.close()
+                    self._hang_up()
             finally:
                 os.close(process_ended)
 
@@ -165,4 +172,8 @@ class VagrantMachine:
             self._watcher.join(timeout=10)
         with suppress(OSError):
             os.close(self._released)
-        self._connection.close()
+        self._hang_up()
+
+    def _hang_up(self) -> None:
+        if self._connection is not None:
+            self._connection.close()

@@ -54,7 +54,7 @@ def ported_box(source: VagrantProvider, scope: RunScope) -> Iterator[Arrival]:
             way.note("vagrant", "init", name)
             way.note("vagrant", "up")
             spec = msgspec.structs.replace(
-                source.spec, box=name, box_version=None, box_file=str(archive)
+                source.spec, box=name, box_version=None, box_file=str(archive), until="answer"
             )
             yield Arrival(
                 provider=source.bound(spec),

@@ -66,9 +66,10 @@ class VagrantStart:
         host, port = self._listener.getsockname()
         return host, port
 
-    def run(self, *, provider: str, deadline_s: float) -> None:
+    def run(self, *, provider: str, deadline_s: float, returns: bool = True) -> None:
         """Start the stopwatch and ``vagrant up``; wait for its return and the first answer.
 
+        With ``returns`` false it is left running when the answer is there, until `close` ends it.
         Raises `LaunchFailed` with Vagrant's last word, and `LaunchTimedOut`.
         """
         if self._listener is not None:
@@ -78,7 +79,7 @@ class VagrantStart:
         assert self._up.stdout is not None
         self._watch(self._up.stdout, self._on_output)
         ends = time.monotonic() + deadline_s
-        while missing := self._missing():
+        while missing := self._missing(returns=returns):
             left_s = ends - time.monotonic()
             ready = self._selector.select(left_s) if left_s > 0 else []
             if not ready:
@@ -89,9 +90,9 @@ class VagrantStart:
             for key, _ in ready:
                 key.data()
 
-    def _missing(self) -> list[str]:
+    def _missing(self, *, returns: bool) -> list[str]:
         marks = self.stopwatch.marks
-        wanted = {"up": "return of `vagrant up`"}
+        wanted = {"up": "return of `vagrant up`"} if returns else {}
         if self._listener is not None:
             wanted["answer"] = "answer of the payload"
         return [words for mark, words in wanted.items() if mark not in marks]

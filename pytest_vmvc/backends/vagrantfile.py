@@ -30,6 +30,8 @@ class VagrantSpec(msgspec.Struct, frozen=True, kw_only=True):
     tier: Tier
     answers: Literal["port", "ssh"] = "port"
     """``port``: the box's payload answers on a virtio-serial port; ``ssh``: any other box."""
+    until: Literal["login", "answer"] = "login"
+    """``answer``: a start ends there, and `vagrant up` with it; nothing can be run inside."""
     box_file: str = ""
     """Path of the ``.box`` the box was added from: what a user would fetch."""
 

@@ -317,3 +317,15 @@ def test_a_box_without_the_payload_answers_by_ssh(provider, run_scope, spec):
         assert "process" not in machine.marks
         assert machine.marks["answer"] > machine.marks["up"]
         assert "ssh" in machine.facts.readiness
+
+
+@pytest.mark.vagrant
+def test_a_start_may_end_at_its_answer_with_vagrant_still_at_it(provider, run_scope, spec):
+    other = VagrantProvider(msgspec.structs.replace(spec, until="answer"), run_scope)
+    with other.launch(deadline_s=240) as machine:
+        assert "answer" in machine.marks
+        assert "up" not in machine.marks
+        assert machine.alive()
+        with pytest.raises(Unavailable, match="ended at its answer"):
+            machine.run(["true"])
+    assert machine.domain not in {found.name for found in VagrantReaper().inventory()}
