@@ -9,14 +9,6 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-from pytest_vmvc.backends.base import (
-    Acquire,
-    Arrival,
-    Configuration,
-    Destination,
-    Laden,
-    Shape,
-)
 from pytest_vmvc.backends.docker_container import USAGE_DEFINITION, Container
 from pytest_vmvc.backends.docker_engine import Engine, engine_summary
 from pytest_vmvc.backends.docker_images import (
@@ -29,6 +21,7 @@ from pytest_vmvc.backends.docker_images import (
 from pytest_vmvc.backends.docker_port import laden_image, ported_image
 from pytest_vmvc.backends.docker_reaper import DockerReaper, passing_image, remove_container
 from pytest_vmvc.backends.docker_start import READINESS, ContainerSpec, start
+from pytest_vmvc.backends.optional import Acquire, Arrival, Configuration, Destination, Laden, Shape
 from pytest_vmvc.backends.second_engine import second_engine
 from pytest_vmvc.errors import LaunchFailed, LaunchTimedOut, Unavailable, VmvcError
 from pytest_vmvc.model import Artefact, Facts, Kind

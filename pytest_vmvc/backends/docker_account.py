@@ -12,7 +12,7 @@ from typing import Any
 import psutil
 
 from pytest_vmvc.backends import footprint
-from pytest_vmvc.backends.base import Account, Memory
+from pytest_vmvc.backends.optional import Account, Memory
 from pytest_vmvc.errors import EnvironmentDied, Unavailable
 
 ENGINES = ("dockerd", "podman")

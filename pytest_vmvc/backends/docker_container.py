@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import msgspec
 
 from pytest_vmvc.backends import confinement, docker_checkpoint
-from pytest_vmvc.backends.base import Account, Memory, Stopwatch, new_nonce
+from pytest_vmvc.backends.base import Stopwatch, new_nonce
 from pytest_vmvc.backends.cgroup import cgroup_usage
 from pytest_vmvc.backends.docker_account import account, daemons, memory, shim
 from pytest_vmvc.backends.docker_confinement import seccomp_profile
@@ -29,6 +29,7 @@ from pytest_vmvc.backends.docker_engine import (
     until,
 )
 from pytest_vmvc.backends.docker_stream import Stream
+from pytest_vmvc.backends.optional import Account, Memory
 from pytest_vmvc.errors import CommandTimedOut, EnvironmentDied, InfrastructureError
 from pytest_vmvc.model import Completed, Facts, Usage
 

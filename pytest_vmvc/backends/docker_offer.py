@@ -9,11 +9,12 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from pytest_vmvc.backends.base import Acquire, Acquired, new_nonce
+from pytest_vmvc.backends.base import new_nonce
 from pytest_vmvc.backends.docker_engine import Deadline, Engine, api_errors, cause, one_line
 from pytest_vmvc.backends.docker_images import import_image, inspect_image
 from pytest_vmvc.backends.docker_reaper import passing_image, remove_container
 from pytest_vmvc.backends.docker_start import ContainerSpec
+from pytest_vmvc.backends.optional import Acquire, Acquired
 from pytest_vmvc.backends.registry import Registry, registry
 from pytest_vmvc.errors import CommandTimedOut, InfrastructureError, Unavailable
 from pytest_vmvc.resources import RunScope

@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_vmvc.backends.base import Arrival, Destination, Laden
 from pytest_vmvc.backends.docker_engine import Engine, unavailable
 from pytest_vmvc.backends.docker_images import (
     import_image,
@@ -19,6 +18,7 @@ from pytest_vmvc.backends.docker_images import (
     save_image,
 )
 from pytest_vmvc.backends.docker_reaper import IMAGE
+from pytest_vmvc.backends.optional import Arrival, Destination, Laden
 from pytest_vmvc.backends.porting import journey
 from pytest_vmvc.errors import BuildFailed
 from pytest_vmvc.resources import RunScope

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 import msgspec
 
-from pytest_vmvc.backends.base import Shape, Stopwatch
+from pytest_vmvc.backends.base import Stopwatch
 from pytest_vmvc.backends.fake_environment import (
     USAGE_DEFINITION,
     FakeClock,
@@ -19,6 +19,7 @@ from pytest_vmvc.backends.fake_environment import (
     FakeLaunch,
     Script,
 )
+from pytest_vmvc.backends.optional import Shape
 from pytest_vmvc.errors import LaunchFailed, LaunchTimedOut, TeardownFailed, Unavailable
 from pytest_vmvc.model import Artefact, Facts, Kind, Scalar, Tier
 from pytest_vmvc.resources import RunScope

@@ -17,7 +17,8 @@ from typing import Literal
 import msgspec
 
 from pytest_vmvc import process
-from pytest_vmvc.backends.base import Account, Memory, Stopwatch
+from pytest_vmvc.backends.base import Stopwatch
+from pytest_vmvc.backends.optional import Account, Memory
 from pytest_vmvc.errors import CommandTimedOut, EnvironmentDied
 from pytest_vmvc.model import Completed, Facts, Usage
 

@@ -14,10 +14,11 @@ import psutil
 
 from pytest_vmvc.backends import confinement, footprint
 from pytest_vmvc.backends.agent import AgentChannel
-from pytest_vmvc.backends.base import Account, Memory, Stopwatch
+from pytest_vmvc.backends.base import Stopwatch
 from pytest_vmvc.backends.console import Console
 from pytest_vmvc.backends.linked_disk import GUEST_WRITE, LinkedDisk
 from pytest_vmvc.backends.machine_account import account, memory
+from pytest_vmvc.backends.optional import Account, Memory
 from pytest_vmvc.backends.qmp import Monitor
 from pytest_vmvc.errors import (
     CommandTimedOut,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import psutil
 
 from pytest_vmvc.backends import footprint
-from pytest_vmvc.backends.base import Account, Memory
+from pytest_vmvc.backends.optional import Account, Memory
 from pytest_vmvc.errors import InfrastructureError, Unavailable
 
 KIB = 1024

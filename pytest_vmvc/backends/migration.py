@@ -7,8 +7,9 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from pytest_vmvc.backends.base import Moved, new_nonce
+from pytest_vmvc.backends.base import new_nonce
 from pytest_vmvc.backends.machine import QemuMachine, running
+from pytest_vmvc.backends.optional import Moved
 from pytest_vmvc.backends.qemu import answer_text
 from pytest_vmvc.backends.qmp import Monitor
 from pytest_vmvc.errors import CommandTimedOut, EnvironmentDied, InfrastructureError

@@ -17,7 +17,10 @@ import msgspec
 import psutil
 
 from pytest_vmvc import process
-from pytest_vmvc.backends.base import (
+from pytest_vmvc.backends.base import Stopwatch, new_nonce
+from pytest_vmvc.backends.linked_disk import LinkedDisk
+from pytest_vmvc.backends.machine import USAGE_DEFINITION, QemuMachine, running
+from pytest_vmvc.backends.optional import (
     Acquire,
     Arrival,
     Balloon,
@@ -26,11 +29,7 @@ from pytest_vmvc.backends.base import (
     Moved,
     Portable,
     Shape,
-    Stopwatch,
-    new_nonce,
 )
-from pytest_vmvc.backends.linked_disk import LinkedDisk
-from pytest_vmvc.backends.machine import USAGE_DEFINITION, QemuMachine, running
 from pytest_vmvc.errors import TeardownFailed, Unavailable
 from pytest_vmvc.model import Artefact, Facts, Kind, Tier
 from pytest_vmvc.resources import NAME, Resource, RunScope

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from pytest_vmvc.backends.base import Acquire, Acquired
 from pytest_vmvc.backends.file_server import download, serving
+from pytest_vmvc.backends.optional import Acquire, Acquired
 from pytest_vmvc.errors import InfrastructureError
 from pytest_vmvc.resources import RunScope
 

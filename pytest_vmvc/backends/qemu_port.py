@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from pytest_vmvc import process
-from pytest_vmvc.backends.base import Arrival, Laden, Portable
+from pytest_vmvc.backends.optional import Arrival, Laden, Portable
 from pytest_vmvc.backends.porting import found, journey
 from pytest_vmvc.errors import Unavailable
 from pytest_vmvc.resources import RunScope

@@ -18,8 +18,8 @@ from typing import Literal
 
 import psutil
 
-from pytest_vmvc.backends.base import Destination
 from pytest_vmvc.backends.docker_engine import Deadline, Engine, until
+from pytest_vmvc.backends.optional import Destination
 from pytest_vmvc.backends.porting import found
 from pytest_vmvc.errors import LaunchFailed, TeardownFailed, Unavailable
 from pytest_vmvc.resources import NAME, ROOMY, Resource, RunScope

@@ -14,8 +14,9 @@ from typing import BinaryIO
 
 import msgspec
 
-from pytest_vmvc.backends.base import Moved, Shape, new_nonce
+from pytest_vmvc.backends.base import new_nonce
 from pytest_vmvc.backends.machine import QemuMachine, running
+from pytest_vmvc.backends.optional import Moved, Shape
 from pytest_vmvc.backends.qemu import QemuProvider, answer_text
 from pytest_vmvc.errors import (
     BuildFailed,

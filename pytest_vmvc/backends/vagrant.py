@@ -12,15 +12,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from pytest_vmvc.backends import libvirt, vagrant_boxes, vagrant_offer, vagrant_port
-from pytest_vmvc.backends.base import (
-    ANSWER,
-    Acquire,
-    Arrival,
-    Destination,
-    Shape,
-    Stopwatch,
-    new_nonce,
-)
+from pytest_vmvc.backends.base import ANSWER, Stopwatch, new_nonce
+from pytest_vmvc.backends.optional import Acquire, Arrival, Destination, Shape
 from pytest_vmvc.backends.ssh import SshConnection
 from pytest_vmvc.backends.ssh_config import parse_ssh_config
 from pytest_vmvc.backends.vagrant_boxes import ensure_box, remove_boxes

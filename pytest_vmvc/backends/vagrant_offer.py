@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pytest_vmvc.backends import vagrant_boxes
-from pytest_vmvc.backends.base import Acquire, Acquired
 from pytest_vmvc.backends.file_server import FileServer, serving
+from pytest_vmvc.backends.optional import Acquire, Acquired
 from pytest_vmvc.backends.vagrant_boxes import box_folder, images
 from pytest_vmvc.errors import CommandFailed, InfrastructureError
 from pytest_vmvc.paths import cache_dir

@@ -13,7 +13,7 @@ import msgspec
 
 from pytest_vmvc import process
 from pytest_vmvc.backends import libvirt, vagrant_boxes
-from pytest_vmvc.backends.base import Arrival
+from pytest_vmvc.backends.optional import Arrival
 from pytest_vmvc.backends.porting import Journey, found, journey
 from pytest_vmvc.backends.vagrant_offer import HOME
 from pytest_vmvc.errors import Unavailable

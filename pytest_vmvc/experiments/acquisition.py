@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from functools import cache, partial
 
-from pytest_vmvc.backends.base import Acquirable, Acquire
+from pytest_vmvc.backends.optional import Acquirable, Acquire
 from pytest_vmvc.backends.public_catalogue import NAMES, Offering, PublicCatalogue
 from pytest_vmvc.errors import Unavailable
 from pytest_vmvc.experiments.base import Recorder, Settings

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 
-from pytest_vmvc.backends.base import Confined, Environment, Shape
+from pytest_vmvc.backends.base import Environment
+from pytest_vmvc.backends.optional import Confined, Shape
 from pytest_vmvc.errors import InfrastructureError, LaunchFailed, Unavailable
 from pytest_vmvc.experiments.base import Recorder, Settings
 from pytest_vmvc.experiments.pseudo_files import differential

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import msgspec
 
-from pytest_vmvc.backends.base import Environment, Serves, Shape
+from pytest_vmvc.backends.base import Environment
+from pytest_vmvc.backends.optional import Serves, Shape
 from pytest_vmvc.errors import LaunchFailed, Unavailable
 from pytest_vmvc.experiments.base import Recorder, Settings
 from pytest_vmvc.experiments.breach_probes import (

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 
-from pytest_vmvc.backends.base import Creatable, Provider
+from pytest_vmvc.backends.base import Provider
+from pytest_vmvc.backends.optional import Creatable
 from pytest_vmvc.errors import LaunchFailed, LaunchTimedOut, Unavailable
 from pytest_vmvc.experiments.base import Recorder, Settings
 from pytest_vmvc.experiments.creation import CREATE

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import msgspec
 
-from pytest_vmvc.backends.base import Balloons, Environment, Provider, Shape, Shapeable
+from pytest_vmvc.backends.base import Environment, Provider
+from pytest_vmvc.backends.optional import Balloons, Shape, Shapeable
 from pytest_vmvc.errors import InfrastructureError, Unavailable
 from pytest_vmvc.experiments.allocation import (
     MIB,

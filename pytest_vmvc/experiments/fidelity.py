@@ -6,7 +6,7 @@ import stat
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from pytest_vmvc.backends.base import Destination, Laden, Loadable, Portable
+from pytest_vmvc.backends.optional import Destination, Laden, Loadable, Portable
 from pytest_vmvc.errors import InfrastructureError, Unavailable
 from pytest_vmvc.experiments.base import Recorder, Settings
 from pytest_vmvc.experiments.file_trees import (

@@ -12,15 +12,8 @@ from pathlib import Path
 from statistics import median
 from typing import Protocol, TypeVar, runtime_checkable
 
-from pytest_vmvc.backends.base import (
-    Account,
-    Accountable,
-    Environment,
-    HasDisk,
-    Inspectable,
-    Provider,
-    Stoppable,
-)
+from pytest_vmvc.backends.base import Environment, Provider
+from pytest_vmvc.backends.optional import Account, Accountable, HasDisk, Inspectable, Stoppable
 from pytest_vmvc.errors import Unavailable
 from pytest_vmvc.experiments.base import Recorder, Settings
 from pytest_vmvc.experiments.fleet_metrics import IDLE_S, METRICS

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from pytest_vmvc.backends.base import Environment, Mortal, Provider
+from pytest_vmvc.backends.base import Environment, Provider
+from pytest_vmvc.backends.optional import Mortal
 from pytest_vmvc.errors import CommandTimedOut, EnvironmentDied, InfrastructureError
 from pytest_vmvc.experiments.base import Recorder, Settings
 from pytest_vmvc.host import host_facts

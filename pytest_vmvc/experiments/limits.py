@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 import psutil
 
-from pytest_vmvc.backends.base import Environment, Provider, Shape, Shapeable
+from pytest_vmvc.backends.base import Environment, Provider
+from pytest_vmvc.backends.optional import Shape, Shapeable
 from pytest_vmvc.errors import EnvironmentDied, Unavailable
 from pytest_vmvc.experiments.base import Recorder, Settings
 from pytest_vmvc.experiments.granted import MIB, draw, read

@@ -12,7 +12,8 @@ from contextlib import AbstractContextManager, ExitStack
 
 import msgspec
 
-from pytest_vmvc.backends.base import Environment, Serves, Shape, Shapeable
+from pytest_vmvc.backends.base import Environment
+from pytest_vmvc.backends.optional import Serves, Shape, Shapeable
 from pytest_vmvc.errors import InfrastructureError, Unavailable
 from pytest_vmvc.experiments.base import Recorder, Settings
 from pytest_vmvc.host import host_facts

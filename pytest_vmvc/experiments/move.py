@@ -6,7 +6,8 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-from pytest_vmvc.backends.base import Checkpointable, Environment, Migratable, Provider
+from pytest_vmvc.backends.base import Environment, Provider
+from pytest_vmvc.backends.optional import Checkpointable, Migratable
 from pytest_vmvc.errors import InfrastructureError, Unavailable
 from pytest_vmvc.experiments.base import Recorder, Settings
 from pytest_vmvc.measure import Sample

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from pytest_vmvc.backends.base import Environment, Shape
+from pytest_vmvc.backends.base import Environment
+from pytest_vmvc.backends.optional import Shape
 from pytest_vmvc.errors import LaunchFailed, Unavailable
 from pytest_vmvc.experiments.base import Recorder, Settings
 from pytest_vmvc.experiments.vantage import (

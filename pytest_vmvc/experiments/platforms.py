@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import partial
 
-from pytest_vmvc.backends.base import Environment, HasArtefact, Provider
+from pytest_vmvc.backends.base import Environment, Provider
+from pytest_vmvc.backends.optional import HasArtefact
 from pytest_vmvc.errors import InfrastructureError, LaunchTimedOut, Unavailable
 from pytest_vmvc.experiments.base import Recorder, Settings
 from pytest_vmvc.host import host_facts

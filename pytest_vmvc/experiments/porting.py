@@ -8,14 +8,9 @@ from functools import partial
 
 import msgspec
 
-from pytest_vmvc.backends.base import (
-    Arrival,
-    Environment,
-    Paddable,
-    Portable,
-    Provider,
-)
+from pytest_vmvc.backends.base import Environment, Provider
 from pytest_vmvc.backends.oci import guested
+from pytest_vmvc.backends.optional import Arrival, Paddable, Portable
 from pytest_vmvc.errors import BuildFailed, LaunchFailed, LaunchTimedOut, Unavailable
 from pytest_vmvc.experiments.base import Recorder, Settings
 from pytest_vmvc.experiments.porting_dose import PADDED, padded_transfers

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from pytest_vmvc.backends.base import Destination, Paddable
+from pytest_vmvc.backends.optional import Destination, Paddable
 from pytest_vmvc.errors import LaunchTimedOut
 from pytest_vmvc.experiments.base import Recorder, Settings
 from pytest_vmvc.stats import slope_interval

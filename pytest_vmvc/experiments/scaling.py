@@ -9,7 +9,8 @@ from contextlib import suppress
 from functools import partial
 from statistics import median
 
-from pytest_vmvc.backends.base import HasDisk, Provider
+from pytest_vmvc.backends.base import Provider
+from pytest_vmvc.backends.optional import HasDisk
 from pytest_vmvc.errors import LaunchTimedOut, Unavailable
 from pytest_vmvc.experiments.base import Recorder, Settings
 from pytest_vmvc.experiments.replicas import (

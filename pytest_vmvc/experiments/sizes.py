@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pytest_vmvc.backends.base import HasArtefact
+from pytest_vmvc.backends.optional import HasArtefact
 from pytest_vmvc.experiments.base import Recorder, Settings
 from pytest_vmvc.model import Metric
 from pytest_vmvc.subjects import Pair

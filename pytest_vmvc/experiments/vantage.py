@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 
 from pytest_vmvc import process
-from pytest_vmvc.backends.base import Environment, Provider, Shape, Shapeable
+from pytest_vmvc.backends.base import Environment, Provider
+from pytest_vmvc.backends.optional import Shape, Shapeable
 from pytest_vmvc.errors import Unavailable
 from pytest_vmvc.model import Metric
 from pytest_vmvc.subjects import Pair

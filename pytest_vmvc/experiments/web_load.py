@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
-from pytest_vmvc.backends.base import Environment, Provider, Serves, Shape, Shapeable
+from pytest_vmvc.backends.base import Environment, Provider
+from pytest_vmvc.backends.optional import Serves, Shape, Shapeable
 from pytest_vmvc.errors import InfrastructureError, Unavailable
 from pytest_vmvc.experiments.base import Recorder, Settings
 from pytest_vmvc.load import Driven, drive

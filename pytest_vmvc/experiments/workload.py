@@ -6,7 +6,8 @@ import secrets
 import socket
 import time
 
-from pytest_vmvc.backends.base import Environment, HasArtefact, HasDisk, Provider
+from pytest_vmvc.backends.base import Environment, Provider
+from pytest_vmvc.backends.optional import HasArtefact, HasDisk
 from pytest_vmvc.errors import InfrastructureError
 from pytest_vmvc.model import Metric, Scalar
 from pytest_vmvc.subjects import minimal

@@ -10,10 +10,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from pytest_vmvc.backends.base import Checkpointable
 from pytest_vmvc.backends.docker import ContainerSpec, DockerProvider
 from pytest_vmvc.backends.docker_checkpoint import restore, save
 from pytest_vmvc.backends.docker_engine import Engine
+from pytest_vmvc.backends.optional import Checkpointable
 from pytest_vmvc.errors import CommandTimedOut, Unavailable
 
 COUNT = "(n=0; while :; do n=$((n + 1)); echo $n >/dev/shm/n; sleep 0.01; done) >/dev/null 2>&1 &"

@@ -6,8 +6,9 @@ import time
 
 import pytest
 
-from pytest_vmvc.backends.base import Migratable, new_nonce
+from pytest_vmvc.backends.base import new_nonce
 from pytest_vmvc.backends.migration import STEPS, _completed, _moment, migrated
+from pytest_vmvc.backends.optional import Migratable
 from pytest_vmvc.errors import CommandTimedOut, InfrastructureError
 from pytest_vmvc.subjects import catalog
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from pytest_vmvc.backends import docker, registry
-from pytest_vmvc.backends.base import Acquirable
 from pytest_vmvc.backends.docker import ContainerSpec, DockerProvider
 from pytest_vmvc.backends.file_server import serving
+from pytest_vmvc.backends.optional import Acquirable
 from pytest_vmvc.backends.registry import CONFIGURATION, Registry, RegistryReaper
 from pytest_vmvc.errors import InfrastructureError, LaunchFailed, LaunchTimedOut, Unavailable
 from pytest_vmvc.process import end_group

@@ -10,7 +10,7 @@ import pytest
 
 from pytest_vmvc import process
 from pytest_vmvc.backends import libvirt, vagrant_boxes, vagrant_offer
-from pytest_vmvc.backends.base import Destination, Portable
+from pytest_vmvc.backends.optional import Destination, Portable
 from pytest_vmvc.backends.porting import Journey
 from pytest_vmvc.backends.vagrant import VagrantProvider, VagrantReaper, VagrantSpec
 from pytest_vmvc.errors import Unavailable

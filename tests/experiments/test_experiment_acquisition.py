@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from bench import Bench, planted, starts, verdict
 
-from pytest_vmvc.backends.base import Acquired
 from pytest_vmvc.backends.fake import FakeProvider
+from pytest_vmvc.backends.optional import Acquired
 from pytest_vmvc.backends.public_catalogue import NAMES, Offering
 from pytest_vmvc.declaration import at_most, below, holds, ratio
 from pytest_vmvc.errors import InfrastructureError, Unavailable

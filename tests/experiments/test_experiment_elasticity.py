@@ -5,8 +5,8 @@ from around import Around, Planted, said, verdicts
 from bench import Bench
 
 import claims.test_performance as performance
-from pytest_vmvc.backends.base import Shape
 from pytest_vmvc.backends.docker import ContainerSpec, DockerProvider
+from pytest_vmvc.backends.optional import Shape
 from pytest_vmvc.backends.vagrant import VagrantProvider, VagrantSpec
 from pytest_vmvc.errors import InfrastructureError, Unavailable
 from pytest_vmvc.experiments import allocation, elasticity

@@ -9,8 +9,8 @@ import msgspec
 import pytest
 from bench import Bench, verdict
 
-from pytest_vmvc.backends.base import Arrival, Destination, Laden
 from pytest_vmvc.backends.fake import FakeProvider
+from pytest_vmvc.backends.optional import Arrival, Destination, Laden
 from pytest_vmvc.declaration import holds
 from pytest_vmvc.errors import InfrastructureError
 from pytest_vmvc.experiments import fidelity, file_trees

@@ -7,8 +7,8 @@ import psutil
 import pytest
 from bench import Bench, verdict
 
-from pytest_vmvc.backends.base import Account, Memory
 from pytest_vmvc.backends.fake import FakeClock, FakeLaunch, FakeProvider
+from pytest_vmvc.backends.optional import Account, Memory
 from pytest_vmvc.declaration import at_most, holds, ratio, slope
 from pytest_vmvc.errors import Unavailable
 from pytest_vmvc.experiments.fleet import Fleet, _targets

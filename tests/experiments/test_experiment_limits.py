@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import claims.test_security as security
-from pytest_vmvc.backends.base import Shape
+from pytest_vmvc.backends.optional import Shape
 from pytest_vmvc.errors import EnvironmentDied, Unavailable
 from pytest_vmvc.experiments import granted, limits
 from pytest_vmvc.subjects import Pair, catalog

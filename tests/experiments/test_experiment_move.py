@@ -7,8 +7,8 @@ import pytest
 from around import Around
 from bench import Bench, verdict
 
-from pytest_vmvc.backends.base import Moved
 from pytest_vmvc.backends.fake import FakeProvider
+from pytest_vmvc.backends.optional import Moved
 from pytest_vmvc.declaration import below, holds
 from pytest_vmvc.errors import InfrastructureError, Unavailable
 from pytest_vmvc.experiments.move import READ

@@ -6,8 +6,8 @@ from contextlib import contextmanager, nullcontext
 import pytest
 from bench import Bench, starts, verdict
 
-from pytest_vmvc.backends.base import Arrival, Destination
 from pytest_vmvc.backends.fake import FakeClock, FakeLaunch, FakeProvider
+from pytest_vmvc.backends.optional import Arrival, Destination
 from pytest_vmvc.backends.porting import Journey
 from pytest_vmvc.declaration import at_least, at_most, below, differs, holds, ratio, slope
 from pytest_vmvc.errors import BuildFailed, LaunchFailed, Unavailable
