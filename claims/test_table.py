@@ -1,6 +1,6 @@
 """The table: rows of their own where the prose does not already say the same."""
 
-from claims.published import FIRECRACKER_BOOT, LIGHTVM_BOOT, MIGRATION, RUNTIMES
+from claims.published import FIRECRACKER_BOOT, LIGHTVM_BOOT, MIGRATION, PULL, RUNTIMES
 from pytest_vmvc import (
     BoundReading,
     Evidence,
@@ -131,6 +131,7 @@ def test_size(reading: BoundReading, sizes: Evidence) -> None:
 @claim(
     "table.ready-made",
     quote="Ready-made VMs are difficult to find / Pre-built docker containers are easily available",
+    published=(PULL,),
     readings={
         "container-in-seconds": below("container", "ready_s", 60, "s").because(
             "a registry gives some MB to some tens of MB, and the rest is unpacking them"

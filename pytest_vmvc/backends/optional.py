@@ -11,6 +11,7 @@ from typing import Literal, Protocol, runtime_checkable
 import msgspec
 
 from pytest_vmvc.backends.base import Environment, Provider
+from pytest_vmvc.errors import Unavailable
 from pytest_vmvc.model import Artefact
 
 Configuration = Literal["default", "hardened", "host-pid"]
@@ -41,6 +42,15 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True):
     """Name of a container whose process table it shares: another fault, planted on purpose."""
     balloon: Balloon = ""
     """The machine's memory balloon (`Balloons`)."""
+
+    def check_for_machine(self) -> None:
+        """Raise `Unavailable` for what no machine of ours can be granted."""
+        if self.processes is not None or self.configuration == "host-pid" or self.shares_pids_with:
+            raise Unavailable("a machine has a process table of its own, which nobody can share")
+        if self.shared_folder is not None:
+            raise Unavailable("our machines share no folder with the host")
+        if self.vcpus is not None and self.vcpus != int(self.vcpus):
+            raise Unavailable("a machine has whole CPUs")
 
 
 @runtime_checkable

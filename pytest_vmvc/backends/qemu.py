@@ -241,16 +241,7 @@ class QemuProvider:
 
     def shaped(self, shape: Shape) -> QemuProvider:
         """The same kernel and initramfs in another shape; raises `Unavailable`."""
-        if (
-            shape.processes is not None
-            or shape.configuration == "host-pid"
-            or shape.shares_pids_with
-        ):
-            raise Unavailable("a machine has a process table of its own, which nobody can share")
-        if shape.shared_folder is not None:
-            raise Unavailable("the bare machine cannot share a folder with the host")
-        if shape.vcpus is not None and shape.vcpus != int(shape.vcpus):
-            raise Unavailable("a machine has whole CPUs")
+        shape.check_for_machine()
         spec = msgspec.structs.replace(
             self.spec,
             memory_bytes=shape.memory_bytes or self.spec.memory_bytes,

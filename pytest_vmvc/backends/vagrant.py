@@ -213,18 +213,9 @@ class VagrantProvider:
 
     def shaped(self, shape: Shape) -> VagrantProvider:
         """The same box in another shape; any port can be reached. Raises `Unavailable`."""
-        if (
-            shape.processes is not None
-            or shape.configuration == "host-pid"
-            or shape.shares_pids_with
-        ):
-            raise Unavailable("a machine has a process table of its own, which nobody can share")
-        if shape.shared_folder is not None:
-            raise Unavailable("our Vagrant machines share no folder with the host")
+        shape.check_for_machine()
         if shape.balloon:
             raise Unavailable("the balloon of a Vagrant machine is its provider's affair")
-        if shape.vcpus is not None and shape.vcpus != int(shape.vcpus):
-            raise Unavailable("a machine has whole CPUs")
         spec = msgspec.structs.replace(
             self.spec,
             memory_bytes=shape.memory_bytes or self.spec.memory_bytes,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -81,6 +82,8 @@ class Building:
         for subject, builder in builders.items():
             record.progress(0, 1, f"{subject} from packages")
             self._from_packages(subject, builder, record)
+        # Else what was unpacked is written back while a container's creation waits for the disk.
+        os.sync()
         made = {subject: pair.subjects[subject].facts for subject in builders}
         takers: dict[str, Callable[[], Sample]] = {
             subject: partial(self._to_ready, builder, settings.deadline_s)

@@ -15,6 +15,7 @@ METRICS = (
         definition="MemAvailable that the host has lost over all starts of its kind so far; the "
         "dose is how many live",
         emulation="inflates",
+        dose="instances",
     ),
     Metric(
         name="pss_bytes",

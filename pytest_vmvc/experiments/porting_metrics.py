@@ -20,6 +20,7 @@ METRICS = (
         label="time to package, carry and import",
         unit="s",
         definition="the journey without any start; all of it is done by the host's own programs",
+        dose="bytes",
     ),
     Metric(
         name="first_start_s",

@@ -45,6 +45,7 @@ class Scaling:
             "answered its first command; as many are under way at once as the host has CPUs; the "
             "dose is N",
             emulation="inflates",
+            dose="replicas",
         ),
         Metric(
             name="all_ready",
@@ -58,6 +59,7 @@ class Scaling:
             unit="bytes",
             definition="bytes on the host's disk beyond what they share, of all N: writable layers "
             "by the engine, without its own records; blocks of the qcow2 overlays",
+            dose="replicas",
         ),
         Metric(
             name="available_bytes",
@@ -65,6 +67,7 @@ class Scaling:
             unit="bytes",
             definition="MemAvailable before the first request, less what it is when all are ready",
             emulation="inflates",
+            dose="replicas",
         ),
         Metric(
             name="efficiency",
