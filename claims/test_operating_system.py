@@ -22,7 +22,8 @@ VERY_LOW = 0.1
     quote="each virtual machine has its guest operating system above the host operating system",
     readings={
         "kernel-differs": differs("vm", "kernel_release", other="host").because(
-            "the machine boots a kernel of its own from its own artefact, whatever the host runs"
+            "the machine boots a kernel of its own from its own artefact, whatever the host runs; on "
+            "a host with the very same package the release cannot tell them apart, the boot id can"
         ),
         "boot-id-differs": differs("vm", "boot_id", other="host").because(
             "a boot id is drawn by each kernel when it boots"
@@ -185,7 +186,8 @@ def test_many_apps_one_kernel(reading: BoundReading, many_apps: Evidence) -> Non
             "the same, whatever the image"
         ),
         "vm-other-kernel": differs("vm", "kernel_release", other="host").because(
-            "the machine boots the kernel that it is given"
+            "the machine boots the kernel that it is given, here its distribution's newest for "
+            "virtual machines; a host that runs the very same package is the exception"
         ),
         "vm-other-architecture": differs("vm-foreign", "architecture", other="host").because(
             "the hypervisor can emulate a CPU that the host does not have"
