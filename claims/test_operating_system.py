@@ -22,8 +22,8 @@ VERY_LOW = 0.1
     quote="each virtual machine has its guest operating system above the host operating system",
     readings={
         "kernel-differs": differs("vm", "kernel_release", other="host").because(
-            "the machine boots a kernel of its own from its own artefact, whatever the host runs; on "
-            "a host with the very same package the release cannot tell them apart, the boot id can"
+            "the machine boots a kernel of its own from its own artefact, whatever the host runs; "
+            "where that is the very same package, the release cannot tell, and the boot id can"
         ),
         "boot-id-differs": differs("vm", "boot_id", other="host").because(
             "a boot id is drawn by each kernel when it boots"
