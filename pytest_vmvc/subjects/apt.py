@@ -22,6 +22,8 @@ UPDATE_TIMEOUT_S = 300.0
 class AptSource(msgspec.Struct, frozen=True, kw_only=True):
     """The distribution's own entries of the host's apt sources."""
 
+    distribution: str
+    """``debian`` or ``ubuntu``."""
     suite: str
     text: str
     """Stanzas or lines as apt reads them, third parties left out."""
@@ -48,6 +50,7 @@ def host_source(
         text = select(path.read_text(errors="replace"), suite) if path.is_file() else ""
         if text:
             return AptSource(
+                distribution=distribution,
                 suite=suite,
                 text=text,
                 kernel=KERNELS[distribution],

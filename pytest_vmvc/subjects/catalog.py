@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from functools import cache, partial
 from typing import TYPE_CHECKING, TypeVar
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 Offer = Callable[[RunScope], Provider]
+MACHINE_CPUS = 2
+"""Most CPUs of the Vagrant machine; a distribution's boot is work for more than one."""
 
 
 def load(name: str, scope: RunScope) -> Pair:
@@ -176,6 +179,8 @@ def _vagrant_machine(scope: RunScope) -> Provider:
         box_file=str(found.box_path),
         userland=found.userland,
         tier=tier(),
+        # The container may use all of them.
+        vcpus=min(MACHINE_CPUS, len(os.sched_getaffinity(0))),
     )
     return VagrantProvider(spec, scope)
 

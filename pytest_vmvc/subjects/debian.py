@@ -48,7 +48,10 @@ BOOTSTRAP_TIMEOUT_S = 900.0
 PACK_TIMEOUT_S = 300.0
 BASE, BOX = "base.tar", "debian.box"
 
+# A box knows what is in it: without the guest's name Vagrant asks the machine, one command for each
+# system that it knows.
 BOX_VAGRANTFILE = """Vagrant.configure("2") do |config|
+  config.vm.guest = :%s
   config.vm.synced_folder ".", "/vagrant", disabled: true
 end
 """
@@ -123,8 +126,12 @@ def _recipe(source: AptSource) -> dict[str, str]:
         "customize": CUSTOMIZE,
         "architecture": platform.machine(),
         "disk_bytes": str(DISK_BYTES),
-        "box": BOX_VAGRANTFILE,
+        "box": _vagrantfile(source),
     }
+
+
+def _vagrantfile(source: AptSource) -> str:
+    return BOX_VAGRANTFILE % source.distribution
 
 
 def _artefacts(found: store.StoredArtefact) -> DebianArtefacts:
@@ -173,7 +180,7 @@ def _build(folder: Path, source: AptSource, progress: Progress) -> Mapping[str, 
         with _unpacked(machine, scratch, helper) as root:
             write_disk(root, disk, scratch=scratch, disk_bytes=DISK_BYTES, helper=helper)
         progress("debian: box", 0.75)
-        _pack_box(disk, folder / BOX)
+        _pack_box(disk, folder / BOX, _vagrantfile(source))
         disk.unlink()
     return {
         "userland": f"{source.title} ({len(base_packages)} packages)",
@@ -235,9 +242,9 @@ def _bootstrap(target: Path, source: AptSource, *, include: Sequence[str], custo
     )
 
 
-def _pack_box(disk: Path, target: Path) -> None:
+def _pack_box(disk: Path, target: Path, vagrantfile: str) -> None:
     metadata = {"provider": "libvirt", "format": "qcow2", "virtual_size": DISK_BYTES >> 30}
-    texts = {"metadata.json": json.dumps(metadata), "Vagrantfile": BOX_VAGRANTFILE}
+    texts = {"metadata.json": json.dumps(metadata), "Vagrantfile": vagrantfile}
     with tarfile.open(target, "w:gz", compresslevel=6) as tar:
         for name, text in texts.items():
             info = tarfile.TarInfo(name)

@@ -17,7 +17,11 @@ from pytest_vmvc.subjects.guest import CUSTOMIZE
 from pytest_vmvc.subjects.packages import extra_packages, parse_status, read_packages
 
 SOURCE = AptSource(
-    suite="trixie", text="deb http://mirror.example trixie main\n", kernel="k", title="Debian 13"
+    distribution="debian",
+    suite="trixie",
+    text="deb http://mirror.example trixie main\n",
+    kernel="k",
+    title="Debian 13",
 )
 DEBIAN = {"ID": "debian", "VERSION_CODENAME": "trixie", "PRETTY_NAME": "Debian 13"}
 STANZAS = """# the main archive

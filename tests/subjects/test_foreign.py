@@ -32,7 +32,7 @@ def calls(monkeypatch):
 
 
 def source(text):
-    return apt.AptSource(suite="stable", text=text, kernel="", title="")
+    return apt.AptSource(distribution="debian", suite="stable", text=text, kernel="", title="")
 
 
 @pytest.mark.parametrize(("text", "file"), [(STANZAS, "host.sources"), (LINES, "host.list")])
