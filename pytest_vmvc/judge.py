@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from pytest_vmvc import stats
+from pytest_vmvc import looks, stats
 from pytest_vmvc.errors import LedgerError, UsageError
 from pytest_vmvc.model import (
     EMULATED,
@@ -75,6 +75,32 @@ def judge(reading: Reading, evidence: Evidence, *, seed: int = 0) -> Judgement:
     return msgspec.structs.replace(found, scope=scope_line(evidence, _subjects(question)))
 
 
+def settled(reading: Reading, evidence: Evidence, *, seed: int = 0) -> bool:
+    """Whether more samples of what this evidence holds would change nothing about the reading.
+
+    So it is where the interval lies on one side of the bound, also where emulation then keeps the
+    verdict from being one, and where the question is not asked of this evidence at all.
+    """
+    question = reading.question
+    if isinstance(question, Opinion | Slope) or not all(
+        evidence.row(subject, question.metric) for subject in _subjects(question)
+    ):
+        return True
+    try:
+        match question:
+            case Fact():
+                found = _judge_fact(question, evidence)
+                return found.verdict is not Verdict.INCONCLUSIVE or found.reason == FLATTERED
+            case Bound():
+                estimate = _bounded(question, evidence)
+            case Ratio():
+                estimate = _quotient(question, evidence, seed=seed)
+    except ValueError:
+        return False
+    decided = stats.decide(estimate, question.op, question.threshold) is not Verdict.INCONCLUSIVE
+    return decided and estimate.n >= question.min_n
+
+
 def readings_hash(claims: Iterable[Claim]) -> str:
     """SHA-256 over the canonical form of every reading: what was registered before the data."""
     registered = sorted((claim.id, claim.quote, claim.readings) for claim in claims)
@@ -99,22 +125,8 @@ def scope_line(evidence: Evidence, subjects: Sequence[str]) -> str:
 
 
 def _judge_bound(question: Bound, evidence: Evidence) -> Judgement:
-    rows = evidence.row(question.subject, question.metric)
     unit = _series(evidence, question.subject, question.metric).metric.unit
-    if unit != question.unit:
-        raise UsageError(
-            f"a reading bounds {question.metric} in {question.unit!r}; it is measured in {unit!r}",
-            hint="state the threshold in the metric's unit",
-        )
-    if question.min_n == 1 and len(rows) == 1:
-        estimate = stats.exact(_number(rows[0]), unit=unit)
-    else:
-        estimate = stats.median_interval(
-            [_number(row) for row in rows],
-            unit=unit,
-            confidence=question.confidence,
-            censored=[row.censored for row in rows],
-        )
+    estimate = _bounded(question, evidence)
     verdict = stats.decide(estimate, question.op, question.threshold)
     finding = (
         f"{_label(evidence, question.subject, question.metric)}, {_spread(estimate)}; "
@@ -124,24 +136,32 @@ def _judge_bound(question: Bound, evidence: Evidence) -> Judgement:
     return _conclude(question, evidence, verdict, finding, estimate, inflated_supports=grows)
 
 
-def _judge_ratio(question: Ratio, evidence: Evidence, *, seed: int) -> Judgement:
-    above = {row.block: row for row in evidence.row(question.subject, question.metric)}
-    below = {row.block: row for row in evidence.row(question.over, question.metric)}
-    blocks = sorted(above.keys() & below.keys())
-    if not blocks:
-        return _undecided("no block has both subjects")
-    if question.min_n == 1 and len(blocks) == 1:
-        value = _number(above[blocks[0]]) / _number(below[blocks[0]])
-        estimate = stats.exact(value, unit="ratio")
-    else:
-        estimate = stats.ratio_interval(
-            [_number(above[block]) for block in blocks],
-            [_number(below[block]) for block in blocks],
-            confidence=question.confidence,
-            seed=seed,
-            censored_over=[above[block].censored for block in blocks],
-            censored_under=[below[block].censored for block in blocks],
+def _bounded(question: Bound, evidence: Evidence) -> Estimate:
+    rows = evidence.row(question.subject, question.metric)
+    series = _series(evidence, question.subject, question.metric)
+    unit = series.metric.unit
+    if unit != question.unit:
+        raise UsageError(
+            f"a reading bounds {question.metric} in {question.unit!r}; it is measured in {unit!r}",
+            hint="state the threshold in the metric's unit",
         )
+    if question.min_n == 1 and len(rows) == 1:
+        return stats.exact(_number(rows[0]), unit=unit)
+
+    def of_first(blocks: int, confidence: float) -> Estimate:
+        first = [row for row in rows if not series.looks or row.block < blocks]
+        return stats.median_interval(
+            [_number(row) for row in first],
+            unit=unit,
+            confidence=confidence,
+            censored=[row.censored for row in first],
+        )
+
+    return looks.estimated(series.looks, _blocks(rows), question.confidence, of_first)
+
+
+def _judge_ratio(question: Ratio, evidence: Evidence, *, seed: int) -> Judgement:
+    estimate = _quotient(question, evidence, seed=seed)
     verdict = stats.decide(estimate, question.op, question.threshold)
     finding = (
         f"{_label(evidence, question.subject, question.metric)} over {question.over}'s, "
@@ -160,6 +180,36 @@ def _judge_ratio(question: Ratio, evidence: Evidence, *, seed: int) -> Judgement
         estimate,
         inflated_supports=_leaning(question, evidence),
     )
+
+
+def _quotient(question: Ratio, evidence: Evidence, *, seed: int) -> Estimate:
+    above = {row.block: row for row in evidence.row(question.subject, question.metric)}
+    below = {row.block: row for row in evidence.row(question.over, question.metric)}
+    paired = sorted(above.keys() & below.keys())
+    if not paired:
+        raise ValueError("no block has both subjects")
+    if question.min_n == 1 and len(paired) == 1:
+        value = _number(above[paired[0]]) / _number(below[paired[0]])
+        return stats.exact(value, unit="ratio")
+    plan = _series(evidence, question.subject, question.metric).looks
+
+    def of_first(blocks: int, confidence: float) -> Estimate:
+        first = [block for block in paired if not plan or block < blocks]
+        return stats.ratio_interval(
+            [_number(above[block]) for block in first],
+            [_number(below[block]) for block in first],
+            confidence=confidence,
+            seed=seed,
+            censored_over=[above[block].censored for block in first],
+            censored_under=[below[block].censored for block in first],
+        )
+
+    return looks.estimated(plan, _blocks([above[b] for b in paired]), question.confidence, of_first)
+
+
+def _blocks(rows: Sequence[Observation]) -> int:
+    """How many blocks there are of a row."""
+    return max(row.block for row in rows) + 1
 
 
 def _judge_slope(question: Slope, evidence: Evidence) -> Judgement:
@@ -342,6 +392,8 @@ def _spread(estimate: Estimate, *, what: str = "median") -> str:
     else:
         text += " (no interval"
     text += f", n = {estimate.n}"
+    if estimate.n < estimate.most:
+        text += f" of at most {estimate.most}"
     return text + (f", {estimate.censored} timed out)" if estimate.censored else ")")
 
 

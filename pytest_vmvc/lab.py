@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from typing import Any
 
 from filelock import FileLock, Timeout
 
-from pytest_vmvc import experiments
+from pytest_vmvc import experiments, judge
 from pytest_vmvc.errors import InfrastructureError
 from pytest_vmvc.experiments.base import Ended, Experiment, Note, Recorder, Rider, Settings
-from pytest_vmvc.model import Evidence, Host, Record
+from pytest_vmvc.model import Evidence, Host, Reading, Record
 from pytest_vmvc.paths import state_dir
 from pytest_vmvc.subjects import Pair
 
@@ -35,7 +35,8 @@ class Lab:
     ``load`` makes a pair by name; ``sink`` is handed every record as soon as it exists, one at a
     time, so that an interrupted run has lost nothing; ``note`` tells a person how far it is.
     ``wanted`` is everything that this run will ask for: what times nothing is then made side by
-    side, and riders share the environments of their carrier.
+    side, and riders share the environments of their carrier. ``readings`` are those that will be
+    judged on an experiment: once all of them are settled, it need not go on.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class Lab:
         note: Note,
         settings: Settings,
         wanted: Iterable[Wanted] = (),
+        readings: Mapping[str, Sequence[Reading]] | None = None,
         catalogue: Callable[[str], Any] = experiments.load,
     ) -> None:
         self._load = load
@@ -55,6 +57,7 @@ class Lab:
         self._note = note
         self.settings = settings
         self._wanted = tuple(dict.fromkeys(wanted))
+        self._readings = dict(readings or {})
         self._catalogue = catalogue
         self._pairs: dict[str, Pair] = {}
         self._evidence: dict[Wanted, Evidence | Exception] = {}
@@ -145,8 +148,23 @@ class Lab:
         pair: str,
         riders: Mapping[str, tuple[Rider, Recorder]] | None = None,
     ) -> Recorder:
+        asked = [
+            reading
+            for reading in self._readings.get(of.name, ())
+            if not reading.pairs or pair in reading.pairs
+        ]
+
+        def settled(evidence: Evidence) -> bool:
+            return all(judge.settled(reading, evidence) for reading in asked)
+
         return Recorder(
-            of, pair, sink=self._write, note=self._note, riders=riders, ended=self._ended
+            of,
+            pair,
+            sink=self._write,
+            note=self._note,
+            riders=riders,
+            ended=self._ended,
+            settled=settled if asked else None,
         )
 
     def _write(self, record: Record) -> None:

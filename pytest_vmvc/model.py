@@ -114,6 +114,8 @@ class Series(msgspec.Struct, frozen=True, kw_only=True, tag_field="record", tag=
     metric: Metric
     facts: Facts | None
     """None for the host itself."""
+    looks: tuple[int, ...] = ()
+    """Blocks after which it is looked at, declared before the first; empty: once, at its end."""
 
 
 class Observation(msgspec.Struct, frozen=True, kw_only=True, tag_field="record", tag="observation"):
@@ -314,6 +316,8 @@ class Estimate(msgspec.Struct, frozen=True, kw_only=True):
     unit: str
     method: str
     censored: int = 0
+    most: int = 0
+    """Samples that the plan allowed, where it could stop early; else 0."""
 
 
 class Judgement(msgspec.Struct, frozen=True, kw_only=True):

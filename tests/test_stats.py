@@ -8,7 +8,15 @@ from hypothesis import strategies as st
 from scipy.stats import quantile_test
 
 from pytest_vmvc.model import Verdict
-from pytest_vmvc.stats import decide, exact, median_interval, ratio_interval, slope_interval
+from pytest_vmvc.stats import (
+    decide,
+    exact,
+    independent_ratio,
+    median_interval,
+    proportion_bound,
+    ratio_interval,
+    slope_interval,
+)
 
 seconds = st.floats(min_value=1e-3, max_value=1e4, allow_nan=False)
 
@@ -83,9 +91,74 @@ def test_ratio_of_equal_rows_is_one():
     assert decide(found, ">", 1.25) == Verdict.REFUTED
 
 
+@pytest.mark.parametrize(("n", "cut"), [(6, 1), (8, 4), (10, 9), (15, 26), (20, 53)])
+def test_the_interval_of_pairs_is_that_of_the_signed_rank_tables(n, cut):
+    """Critical values of Wilcoxon's test, two-sided 5 %: cut - 1 (F. Wilcoxon, 1945; Conover)."""
+    logs = [0.1 * 2**i for i in range(n)]
+    averages = sorted((a + b) / 2 for i, a in enumerate(logs) for b in logs[i:])
+    found = ratio_interval([math.exp(x) for x in logs[:8]], [1.0] * 8) if n == 8 else None
+    from pytest_vmvc.stats import _cut, _signed_ranks
+
+    assert _cut(_signed_ranks(n), 0.95) == cut
+    if found is not None:
+        assert found.low == pytest.approx(math.exp(averages[cut - 1]))
+        assert found.high == pytest.approx(math.exp(averages[-cut]))
+
+
+@pytest.mark.parametrize(("n", "m", "cut"), [(4, 4, 1), (5, 5, 3), (7, 9, 13), (10, 10, 24)])
+def test_the_interval_of_two_samples_is_that_of_the_rank_sum_tables(n, m, cut):
+    """Critical values of Mann and Whitney's U, two-sided 5 %: cut - 1."""
+    from pytest_vmvc.stats import _cut, _rank_sums
+
+    assert _cut(_rank_sums(n, m), 0.95) == cut
+    assert _rank_sums(n, m).sum() == pytest.approx(1)
+
+
+def test_large_rank_sums_are_nearly_those_that_are_counted():
+    from pytest_vmvc.stats import _cut, _rank_sums
+
+    exact_cut, near = _cut(_rank_sums(50, 50), 0.95), _cut(_rank_sums(51, 50), 0.95)
+    assert exact_cut < near < exact_cut + 30
+
+
+def test_a_pair_of_which_one_timed_out_bounds_the_ratio_from_one_side():
+    found = ratio_interval([2.0] * 8, [1.0] * 8, censored_over=[True] * 7 + [False])
+    assert (found.low, found.high) == (pytest.approx(2.0), None)
+    assert found.effect is None
+
+
+def test_two_samples_need_no_pairs():
+    found = independent_ratio([2.0, 2.2, 2.4, 2.1], [1.0, 1.1, 1.2, 1.05])
+    assert found.low > 1.25
+    assert found.effect == pytest.approx(2.0, rel=0.1)
+
+
+def test_many_samples_are_judged_by_their_medians():
+    found = independent_ratio([2.0, 4.0] * 5000, [1.0] * 1000)
+    assert "medians" in found.method
+    assert 1.9 < found.low <= found.high < 4.1
+
+
+def test_no_exception_in_n_bounds_their_share_by_about_three_over_n():
+    assert proportion_bound(0, 100) == pytest.approx(0.0295, abs=1e-3)
+    assert proportion_bound(0, 1) == pytest.approx(0.95)
+    assert proportion_bound(3, 3) == 1
+
+
+def test_the_bootstrap_is_another_way_to_the_same_place():
+    over, under = [4, 4.1, 4.2, 4.4, 4, 4.9, 4.3], [0.3, 0.31, 0.33, 0.3, 0.29, 0.28, 0.31]
+    ranks, bootstrap = (
+        ratio_interval(over, under, estimator=name) for name in ("hodges-lehmann", "bca")
+    )
+    assert bootstrap.effect == pytest.approx(ranks.effect, rel=0.05)
+    assert bootstrap.low < ranks.effect < bootstrap.high
+
+
 def test_ratio_is_seeded():
     over, under = [4, 4.1, 4.2, 4.4, 4, 4.9, 4.3], [0.3, 0.31, 0.33, 0.3, 0.29, 0.28, 0.31]
-    assert ratio_interval(over, under, seed=7) == ratio_interval(over, under, seed=7)
+    assert ratio_interval(over, under, seed=7, estimator="bca") == ratio_interval(
+        over, under, seed=7, estimator="bca"
+    )
 
 
 @pytest.mark.parametrize("bad", [[], [math.nan] * 6, [1, 2, math.inf, 4, 5, 6]])

@@ -11,6 +11,7 @@ import msgspec
 
 from pytest_vmvc.backends.base import Environment, Provider
 from pytest_vmvc.errors import InfrastructureError, Unavailable
+from pytest_vmvc.looks import declared
 from pytest_vmvc.measure import Plan, Sample, Taken, interleave
 from pytest_vmvc.model import (
     Evidence,
@@ -34,7 +35,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """What a run may choose; the readings stay as they were registered."""
 
     blocks: int = 6
-    """Pairs of a sampled experiment."""
+    """Most pairs of a sampled experiment; a declared look may end it earlier."""
     instances: int = 2
     """Instances of each kind where facts are compared."""
     fleet: int = 8
@@ -98,10 +99,12 @@ class Recorder:
         note: Note,
         riders: Mapping[str, tuple[Rider, Recorder]] | None = None,
         ended: threading.Event | None = None,
+        settled: Callable[[Evidence], bool] | None = None,
     ) -> None:
         self._riders = dict(riders or {})
         self._beside: dict[str, set[str]] = {}
         self._ended = ended or threading.Event()
+        self._settled = settled
         self._experiment = experiment.name
         self._metrics = {metric.name: metric for metric in experiment.metrics}
         self._pair = pair
@@ -125,6 +128,7 @@ class Recorder:
         censored: bool = False,
         instance: str = "",
         dose: float | None = None,
+        looks: tuple[int, ...] = (),
     ) -> None:
         """One value; the first of a row also writes the row's header with its provenance."""
         self._go_on()
@@ -135,6 +139,7 @@ class Recorder:
                 subject=subject,
                 metric=self._metrics[metric],
                 facts=facts,
+                looks=looks,
             )
             self._series[subject, metric] = series
             self._sink(series)
@@ -181,7 +186,7 @@ class Recorder:
                 rider.meet(subject, provider)
         return found
 
-    def take(self, taken: Taken, facts: Facts | None) -> None:
+    def take(self, taken: Taken, facts: Facts | None, looks: tuple[int, ...] = ()) -> None:
         """All values of one sample, those of the riders too."""
         sample = taken.sample
         own = {metric: (self, value) for metric, value in sample.values.items()}
@@ -198,6 +203,7 @@ class Recorder:
                 marks=sample.marks if recorder is self else None,
                 censored=sample.censored,
                 instance=sample.instance,
+                looks=looks,
             )
 
     def blocks(
@@ -206,14 +212,28 @@ class Recorder:
         facts: Callable[[str], Facts | None],
         settings: Settings,
     ) -> None:
-        """Take one fresh sample of each subject a block, interleaved, and take all of it down."""
+        """Take one fresh sample of each subject a block, interleaved, and take all of it down.
+
+        A look ends it where every reading of this experiment, and of its riders, is settled.
+        """
+        looks = declared(settings.blocks)
         for taken in interleave(
             takers,
-            plan=Plan(blocks=settings.blocks, seed=settings.seed),
+            plan=Plan(blocks=settings.blocks, seed=settings.seed, looks=looks),
             on_retry=self.retry,
             on_block=self.progress,
+            enough=self._enough,
         ):
-            self.take(taken, facts(taken.subject))
+            self.take(taken, facts(taken.subject), looks)
+
+    def settled(self) -> bool | None:
+        """Whether what is asked of this experiment is settled; None where nothing is."""
+        return None if self._settled is None else self._settled(self.evidence(None))
+
+    def _enough(self) -> bool:
+        everyone = (self, *(recorder for _, recorder in self._riders.values()))
+        asked = [recorder.settled() for recorder in everyone]
+        return any(asked) and False not in asked
 
     def missing(self, subject: str, reason: str) -> None:
         """A subject that cannot take part."""
@@ -244,7 +264,7 @@ class Recorder:
         if self._ended.is_set():
             raise Ended
 
-    def evidence(self, host: Host) -> Evidence:
+    def evidence(self, host: Host | None) -> Evidence:
         """Everything taken down so far."""
         return Evidence(
             experiment=self._experiment,

@@ -8,13 +8,28 @@ from typing import Any, NamedTuple, TypeVar
 
 import pytest
 
+from pytest_vmvc.looks import LEAST
+
 PAIRS = ("minimal", "debian")
-PROFILES: Mapping[str, tuple[str, ...]] = {"standard": PAIRS, "quick": ("minimal",)}
-"""Pairs that a profile measures unless ``--vmvc-pair`` names others."""
 GATES = ("contradictions", "strict", "off")
 KINDS = ("container", "vm", "vagrant")
-MIN_BLOCKS = 6
+MIN_BLOCKS = LEAST
 _N = TypeVar("_N", int, float)
+
+
+class Profile(NamedTuple):
+    """What a run measures unless it is told otherwise."""
+
+    pairs: tuple[str, ...]
+    blocks: int
+    """Most pairs of a sampled experiment."""
+
+
+PROFILES: Mapping[str, Profile] = {
+    "standard": Profile(PAIRS, LEAST),
+    "quick": Profile(("minimal",), LEAST),
+    "thorough": Profile(PAIRS, 20),
+}
 
 
 class Options(NamedTuple):
@@ -47,7 +62,8 @@ def add(parser: pytest.Parser) -> None:
     )
     option(
         "vmvc-profile",
-        "standard (default): every pair; quick: the minimal pair only, which needs no Vagrant",
+        "standard (default): every pair; quick: the minimal pair only, which needs no Vagrant; "
+        "thorough: every pair, and more samples where six do not decide",
         metavar="NAME",
     )
     option(
@@ -59,7 +75,9 @@ def add(parser: pytest.Parser) -> None:
     )
     option(
         "vmvc-blocks",
-        f"fresh starts of each subject in a sampled experiment (default and minimum: {MIN_BLOCKS})",
+        f"most fresh starts of each subject in a sampled experiment, at least {MIN_BLOCKS} "
+        "(default: that of the profile); above that, it ends at the first of some declared looks at "
+        "which every reading is settled",
         metavar="N",
     )
     option(
@@ -117,8 +135,8 @@ def parse(config: pytest.Config) -> Options:
     profile = _one_of("--vmvc-profile", value("vmvc_profile", "standard"), tuple(PROFILES))
     return Options(
         profile=profile,
-        pairs=_all_of("--vmvc-pair", value("vmvc_pair", PROFILES[profile]), PAIRS),
-        blocks=_number("--vmvc-blocks", value("vmvc_blocks", MIN_BLOCKS), int, MIN_BLOCKS),
+        pairs=_all_of("--vmvc-pair", value("vmvc_pair", PROFILES[profile].pairs), PAIRS),
+        blocks=_number("--vmvc-blocks", value("vmvc_blocks", PROFILES[profile].blocks), int, MIN_BLOCKS),
         seed=_seed(value("vmvc_seed", None)),
         deadline_s=_number("--vmvc-deadline", value("vmvc_deadline", 300.0), float, 1),
         output=Path(config.invocation_params.dir, value("vmvc_output", "vmvc-results")),

@@ -22,7 +22,7 @@ from pytest_vmvc.experiments.base import Settings
 from pytest_vmvc.judge import readings_hash
 from pytest_vmvc.lab import Lab
 from pytest_vmvc.ledger import LedgerWriter
-from pytest_vmvc.model import SCHEMA_VERSION, End, Host, Record, Result, Run
+from pytest_vmvc.model import SCHEMA_VERSION, End, Host, Reading, Record, Result, Run
 from pytest_vmvc.plugin import collection, gate, options, terminal
 from pytest_vmvc.resources import RunScope
 
@@ -49,6 +49,7 @@ class Session:
         self.report_path: Path | None = None
         self._pending: list[Record] = []
         self._wanted: list[tuple[str, str]] = []
+        self._readings: dict[str, list[Reading]] = {}
         self._writer: LedgerWriter | None = None
         self._lab: Lab | None = None
         self._host: Host | None = None
@@ -103,6 +104,7 @@ class Session:
         asked = [wanted for item in session.items for wanted in collection.experiments_of(item)]
         # A worker does not know which pairs it will be given, so it only shares what it starts.
         self._wanted = [w for w in asked if not self.is_worker or carrier_of(w[0])]
+        self._readings = collection.readings_by_experiment(session.items)
         if self._has_claims and not self.is_worker and not self.config.option.collectonly:
             self._ledger()
 
@@ -143,6 +145,7 @@ class Session:
                     online=self.options.online,
                 ),
                 wanted=self._wanted,
+                readings=self._readings,
             )
         return self._lab
 

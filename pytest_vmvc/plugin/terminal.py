@@ -80,7 +80,7 @@ def header(session: Session) -> list[str]:
 
     chosen = session.options
     lines = [
-        f"vmvc: profile {chosen.profile}, at least {chosen.blocks} pairs, seed {chosen.seed}, "
+        f"vmvc: profile {chosen.profile}, at most {chosen.blocks} pairs, seed {chosen.seed}, "
         f"tier {catalog.tier()}"
     ]
     for name in chosen.pairs:

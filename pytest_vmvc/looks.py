@@ -1,0 +1,82 @@
+"""Looks at a growing sample, declared before it begins: stopping early, and still honest.
+
+Each look spends a share of the error that a reading may make, and all shares together are that
+error: by Bonferroni's inequality all intervals hold at once with the reading's confidence, whatever
+made the run stop and however the looks depend on each other. The shares grow with the square of the
+sample, after a family of spending functions by K. Kim and D. L. DeMets, *Design and analysis of
+group sequential tests based on the type I error spending rate function*, Biometrika 74 (1987); the
+first look gets at least what the extreme outcome of a rank test needs there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from pytest_vmvc.model import Estimate
+
+LEAST = 6
+"""Fewest pairs that a verdict may rest on: no distribution-free 95 % interval exists below."""
+FIRST = 8
+"""The first of several looks: one at six would spend more than half of the error."""
+GROWTH = 1.5
+
+
+def declared(most: int) -> tuple[int, ...]:
+    """After how many pairs of at most ``most`` the sample is looked at, ascending.
+
+    Raises ValueError below the fewest that can decide anything.
+    """
+    if most < LEAST:
+        raise ValueError(f"at least {LEAST} pairs are needed, not {most}")
+    sizes = []
+    size = float(FIRST)
+    while size * GROWTH <= most:
+        sizes.append(int(size))
+        size *= GROWTH
+    return (*sizes, most)
+
+
+def confidences(looks: Sequence[int], confidence: float) -> tuple[float, ...]:
+    """What the interval at each look must have, for all of them together to have ``confidence``."""
+    error = 1 - confidence
+    last = looks[-1]
+    first = min(error, max(2 * 0.5 ** looks[0], error * (looks[0] / last) ** 2))
+    if len(looks) == 1:
+        return (confidence,)
+    spent = [
+        first + (error - first) * (size**2 - looks[0] ** 2) / (last**2 - looks[0] ** 2)
+        for size in looks
+    ]
+    return tuple(1 - (now - before) for before, now in zip([0.0, *spent], spent, strict=False))
+
+
+def estimated(
+    looks: Sequence[int],
+    blocks: int,
+    confidence: float,
+    estimate: Callable[[int, float], Estimate],
+) -> Estimate:
+    """What all looks so far say together: the part that their intervals have in common.
+
+    ``estimate(n, confidence)`` is that of the first ``n`` of the ``blocks`` that there are. Before
+    the first look nothing bounds the effect. Raises ValueError where two looks exclude each other:
+    what is measured has changed in the meantime.
+    """
+    if not looks:
+        return estimate(blocks, confidence)
+    shares = confidences(looks, confidence)
+    found = [
+        estimate(size, share) for size, share in zip(looks, shares, strict=True) if size <= blocks
+    ]
+    if not found:
+        early = estimate(blocks, confidence)
+        return msgspec.structs.replace(early, low=None, high=None, most=looks[-1])
+    low = max((one.low for one in found if one.low is not None), default=None)
+    high = min((one.high for one in found if one.high is not None), default=None)
+    if low is not None and high is not None and low > high:
+        raise ValueError("what a later look found excludes what an earlier one did")
+    return msgspec.structs.replace(
+        found[-1], low=low, high=high, confidence=confidence, most=looks[-1]
+    )
