@@ -22,8 +22,8 @@ class Acquisition:
     """Both sides are fetched from a real server on the loopback, so the wire costs next to nothing.
 
     “Nothing local” means: the engine has neither the image nor a layer of it, Vagrant has no box,
-    no file of the machine is there. The servers and the page cache are warm, and one acquisition of
-    the image is thrown away before the first block, as an engine's first one is not like the others.
+    no file of the machine is there. Servers and page cache are warm, and one acquisition of the
+    image is thrown away before the first block, as an engine's first one is not like the others.
     """
 
     name = "acquisition"
