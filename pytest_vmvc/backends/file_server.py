@@ -44,7 +44,15 @@ class FileServer(ThreadingHTTPServer):
 
 @contextmanager
 def serving(files: Mapping[str, Path | bytes]) -> Iterator[FileServer]:
-    """Serve the files until the end of the context; ``.json`` ones as a catalogue."""
+    """Serve the files until the end of the context; ``.json`` ones as a catalogue.
+
+    Each is read once before, so that the first one to fetch it does not wait for the disk.
+    """
+    for content in files.values():
+        if isinstance(content, Path):
+            with content.open("rb") as file:
+                while file.read(CHUNK_BYTES):
+                    pass
     with FileServer() as server:
         server.files = dict(files)
         thread = threading.Thread(

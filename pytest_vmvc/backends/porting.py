@@ -39,8 +39,9 @@ class Journey:
         self.marks[mark] = self._passed_s
 
     def note(self, *words: str | Path) -> None:
-        """An operator's command that is carried out in other words."""
-        self.commands.append(shlex.join(str(word) for word in words))
+        """An operator's command that is carried out in other words; kept with `~` for the home."""
+        home = str(Path.home())
+        self.commands.append(shlex.join(str(word).replace(home, "~") for word in words))
 
     def run(self, *words: str | Path) -> None:
         """Carry an operator's command out; raises `CommandFailed` and `CommandTimedOut`."""

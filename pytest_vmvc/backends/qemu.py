@@ -48,6 +48,9 @@ READINESS = "nonce on the serial console, pushed to the host; no polling"
 MARKS = {"kernel": b"Booting from ROM", "init": b"vmvc:init"}
 """Texts that end a phase: the firmware hands over to the kernel, the kernel to init."""
 
+KERNEL_PARAMETERS = "quiet panic=-1 cryptomgr.notests"
+"""The last one in the machine's favour: the kernel does not test all its ciphers at each boot."""
+
 
 class MachineSpec(msgspec.Struct, frozen=True, kw_only=True):
     """A bare machine: what boots, on how much, by which accelerator."""
@@ -135,6 +138,7 @@ class QemuProvider:
                 "cpu": self._cpu(),
                 "accel": self._accel(),
                 "balloon": spec.balloon or "none",
+                "kernel_parameters": f"{KERNEL_PARAMETERS} {spec.cmdline}".strip(),
                 "kernel_bytes": spec.kernel.stat().st_size,
                 "disk": "linked clone (qcow2)" if spec.disk else "none",
             },
@@ -288,7 +292,7 @@ class QemuProvider:
         """QEMU's command line but for its name and its wires to us."""
         spec = self.spec
         program = self._program()
-        said = f"console={spec.console} quiet panic=-1"
+        said = f"console={spec.console} {KERNEL_PARAMETERS}"
         words = [
             program, "-nodefaults", "-no-user-config", "-display", "none", "-vga", "none",
             "-machine", f"{spec.machine},accel={self._accel()},graphics=off",
