@@ -15,7 +15,7 @@ import functools
 import math
 import statistics
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
@@ -109,13 +109,18 @@ def ratio_interval(
 
 
 def independent_ratio(
-    over: Sequence[float], under: Sequence[float], *, confidence: float = 0.95
+    over: Sequence[float],
+    under: Sequence[float],
+    *,
+    confidence: float = 0.95,
+    censored_over: Sequence[bool] | None = None,
+    censored_under: Sequence[bool] | None = None,
 ) -> Estimate:
     """Ratio of two samples that are not paired, on logarithms: Hodges and Lehmann's shift.
 
-    The interval is that of the rank-sum test, exact for two samples of one shape; for large ones
-    the quotient of the two medians by the worst ends of their intervals. Raises ValueError on no
-    samples, or values that are not positive and finite.
+    The interval is that of the rank-sum test, exact for two samples of one shape; for large ones,
+    and where a value is censored (a lower bound), the quotient of the two medians by the worst ends
+    of their intervals. Raises ValueError on no samples, or values that are not positive and finite.
     """
     _check(over)
     _check(under)
@@ -125,10 +130,13 @@ def independent_ratio(
 
     n, m = len(over), len(under)
     logs_over, logs_under = np.log(over), np.log(under)
-    if n * m > SHIFTS_LIMIT:
+    late = (censored_over or (), censored_under or ())
+    if n * m > SHIFTS_LIMIT or any(map(any, late)):
         both = [
-            median_interval(logs.tolist(), unit="log", confidence=math.sqrt(confidence))
-            for logs in (logs_over, logs_under)
+            median_interval(
+                logs.tolist(), unit="log", confidence=math.sqrt(confidence), censored=flags
+            )
+            for logs, flags in zip((logs_over, logs_under), late, strict=True)
         ]
         found = _difference(both[0], both[1], confidence)
     else:
@@ -213,6 +221,23 @@ def exact(value: float, *, unit: str) -> Estimate:
     return Estimate(
         effect=value, low=value, high=value, confidence=1.0, n=1, unit=unit, method="exact"
     )
+
+
+def holm(decides: Sequence[Callable[[int], bool]]) -> tuple[int, ...]:
+    """By how much each question's error is divided where any one of them would do.
+
+    S. Holm, *A simple sequentially rejective multiple test procedure*, Scand. J. Statist. 6 (1979),
+    by intervals: of m questions the k-th surest must decide with an (m - k + 1)-th of its error,
+    and after the first that does not, none does. ``decides[i](share)``: whether the i-th does with
+    a ``share``-th. Those that decide at once share one divisor, the largest of theirs.
+    """
+    shares: dict[int, int] = {}
+    open_ones = list(range(len(decides)))
+    while found := [i for i in open_ones if decides[i](len(open_ones))]:
+        shares |= dict.fromkeys(found, len(open_ones))
+        open_ones = [i for i in open_ones if i not in shares]
+    shares |= dict.fromkeys(open_ones, len(open_ones))
+    return tuple(shares[i] for i in range(len(decides)))
 
 
 def decide(estimate: Estimate, op: Op, threshold: float) -> Verdict:
@@ -393,6 +418,7 @@ def _difference(over: Estimate, under: Estimate, confidence: float) -> Estimate:
         n=min(over.n, under.n),
         unit="log",
         method="quotient of two medians, order statistics, worst ends",
+        censored=over.censored + under.censored,
     )
 
 
