@@ -4,9 +4,11 @@ import json
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pytest_vmvc import __main__ as cli
-from pytest_vmvc import ledger, pages
+from pytest_vmvc import ledger, pages, rejudge
 from pytest_vmvc.declaration import ATTRIBUTE, at_least, below, claim, holds, ratio
 from pytest_vmvc.family import judge_among
 from pytest_vmvc.judge import readings_hash
@@ -306,3 +308,35 @@ def test_the_scope_names_the_state_that_was_measured(judge):
     _, out, _ = judge("--json")
     assert all("; pair " in row["scope"] for row in json.loads(out)["judged"])
     assert "; warm; " in json.loads(out)["judged"][0]["scope"]
+
+
+scalars = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.text(max_size=3),
+    st.integers(-(2**63), 2**63 - 1),
+    st.floats(allow_nan=False, allow_infinity=False),
+)
+
+
+@pytest.fixture(scope="module")
+def log(tmp_path_factory):
+    return ledger.read(saved(tmp_path_factory.mktemp("run") / "r.jsonl", declared()))
+
+
+@given(values=st.lists(scalars, min_size=12, max_size=12), late=st.booleans())
+def test_whatever_was_observed_it_is_judged_and_nonsense_decides_nothing(log, values, late):
+    given_values = iter(values)
+    rows = tuple(
+        msgspec.structs.replace(row, value=next(given_values), censored=late)
+        if row.subject == "vm"
+        else row
+        for row in log.observations
+    )
+    measured = [row.value for row in rows if (row.subject, row.pair) == ("vm", "minimal")]
+    nonsense = not all(type(value) in (int, float) for value in measured)
+    for one in rejudge.again(msgspec.structs.replace(log, observations=rows), log.results):
+        of_vm = one.result.reading.name in ("vm-late", "vm-slower")
+        if nonsense and of_vm and one.result.pair == "minimal":
+            assert one.judgement.verdict.value == "INCONCLUSIVE"
+        assert one.judgement.finding
