@@ -392,9 +392,8 @@ def _spread(estimate: Estimate, *, what: str = "median") -> str:
         return show(estimate.effect)
     text = f"{what} {show(estimate.effect)}"
     if estimate.low is not None or estimate.high is not None:
-        text += (
-            f" ({estimate.confidence:.0%} interval {show(estimate.low)} to {show(estimate.high)}"
-        )
+        sure = f"{100 * estimate.confidence:.4g}%"
+        text += f" ({sure} interval {show(estimate.low)} to {show(estimate.high)}"
     else:
         text += " (no interval"
     text += f", n = {estimate.n}"

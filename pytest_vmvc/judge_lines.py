@@ -18,7 +18,7 @@ INDENT = " " * 13
 
 def registered_lines(log: RunLog, judged: Sequence[Again], registration: Registration) -> list[str]:
     """What was registered, every verdict, and how many are not those of the file."""
-    lines = [f"damaged file: {problem}" for problem in log.problems]
+    lines = [f"the file: {problem}" for problem in log.problems]
     lines.append(f"pre-registration: {registration.says}")
     lines += [f"installed claims differ: {change}" for change in registration.changes]
     for one in judged:

@@ -54,6 +54,6 @@ class SavedBench:
             pair=pair,
             missing=tuple(
                 Missing(experiment=name, pair=pair, subject=subject, reason=reason)
-                for subject in dict.fromkeys(one for subjects in asked for one in subjects)
+                for subject in dict.fromkeys(chain.from_iterable(asked))
             ),
         )

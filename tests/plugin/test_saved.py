@@ -158,3 +158,22 @@ def test_workers_read_it_too(saved):
     result.assert_outcomes(passed=3)
     assert len(log.observations) == len(saved.log().observations)
     assert log.run.evidence_from == saved.log().run.run_id
+
+
+def test_readings_of_which_any_would_do_are_again_judged_together(bed):
+    own = bed.pytester.path / "test_own.py"
+    own.write_text(
+        own.read_text().replace(
+            'quote="it starts soon",', 'quote="q", any_of=("vm-late", "vm-slower"),'
+        )
+    )
+    bed.run("--vmvc-blocks=8").assert_outcomes(passed=3)
+    log = bed.log()
+    told = {one.reading.name: one for one in log.results}
+    assert [one.name for one in told["vm-late"].family] == ["vm-late", "vm-slower"]
+    assert told["vm-late"].judgement.estimate.confidence == pytest.approx(0.975)
+    assert "any one of vm-late, vm-slower would do" in told["vm-late"].judgement.reason
+    assert told["container-soon"].family == ()
+    assert [one.judgement for one in rejudge.again(log, log.results)] == [
+        one.judgement for one in log.results
+    ]
