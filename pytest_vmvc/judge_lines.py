@@ -28,7 +28,7 @@ def registered_lines(log: RunLog, judged: Sequence[Again], registration: Registr
     counts = Counter(one.judgement.verdict.value for one in judged)
     differ = sum(one.differs for one in judged)
     score = ", ".join(f"{many} {word.lower()}" for word, many in counts.items())
-    lines.append(f"{score}; {f'{differ} differ from the file' if differ else 'all as in the file'}")
+    lines.append(f"{score}; {f'{differ} not as in the file' if differ else 'all as in the file'}")
     return [visible(line) for line in lines]
 
 

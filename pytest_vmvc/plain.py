@@ -15,6 +15,7 @@ NEVER_NEGATIVE: Final = frozenset(
     {"", "s", "ms", "us", "µs", "ns", "min", "h", "bytes", "B", "kB", "MB", "GB", "TB"}
 )
 """Units of durations and sizes; figures without a unit are taken for one of them."""
+UNKNOWN: Final = "how they were taken is not known here"
 WORDS: Final = {"<": "below", "<=": "at most", ">": "above", ">=": "at least"}
 
 
@@ -35,7 +36,7 @@ def judge_bound(a: Samples, op: stats.Op, threshold: float, *, unit: str = "") -
     try:
         estimate = stats.median_interval(a.values, unit=unit, censored=a.censored)
     except (ValueError, ArithmeticError) as error:
-        return _unusable(error)
+        return _unusable(error, "one sample")
     return _judged(question, estimate, "one sample")
 
 
@@ -76,7 +77,7 @@ def judge_ratio(
                 a.values, b.values, censored_over=a.censored, censored_under=b.censored
             )
     except (ValueError, ArithmeticError) as error:
-        return _unusable(error)
+        return _unusable(error, design)
     return _judged(question, estimate, design)
 
 
@@ -92,7 +93,7 @@ def _judged(question: Bound | Ratio, estimate: Estimate, design: str) -> Judgeme
         finding=_finding(question, estimate),
         reason=reason,
         estimate=estimate,
-        scope=f"{design}, {estimate.method}; how they were taken is not known here",
+        scope=f"{design}, {estimate.method}; {UNKNOWN}",
     )
 
 
@@ -118,6 +119,11 @@ def _common_unit(given: str, *rows: Samples) -> str:
     return next(iter(units), "")
 
 
-def _unusable(error: Exception) -> Judgement:
+def _unusable(error: Exception, design: str) -> Judgement:
     reason = f"the samples cannot be used: {error}"
-    return Judgement(verdict=Verdict.INCONCLUSIVE, finding=f"Not decided: {reason}.", reason=reason)
+    return Judgement(
+        verdict=Verdict.INCONCLUSIVE,
+        finding=f"Not decided: {reason}.",
+        reason=reason,
+        scope=f"{design}; {UNKNOWN}",
+    )

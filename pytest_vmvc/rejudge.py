@@ -9,7 +9,7 @@ import msgspec
 from pytest_vmvc import ledger
 from pytest_vmvc.errors import LedgerError, UsageError, VmvcError
 from pytest_vmvc.family import judge_among
-from pytest_vmvc.judge import readings_hash
+from pytest_vmvc.judge import readings_hash, scope_line
 from pytest_vmvc.ledger import RunLog
 from pytest_vmvc.model import (
     Bound,
@@ -62,7 +62,10 @@ def again(log: RunLog, results: Sequence[Result]) -> tuple[Again, ...]:
             return judge_among(result.family, result.reading, found, seed=seed)
         except VmvcError as error:
             return Judgement(
-                verdict=Verdict.INCONCLUSIVE, finding="Not decided.", reason=str(error)
+                verdict=Verdict.INCONCLUSIVE,
+                finding="Not decided.",
+                reason=str(error),
+                scope=scope_line(found, result.reading.question),
             )
 
     return tuple(Again(result=result, judgement=judged(result)) for result in results)

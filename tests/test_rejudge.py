@@ -175,7 +175,7 @@ def test_a_verdict_that_the_samples_do_not_give_is_told(judge, tmp_path):
     status, out, _ = judge()
     assert status == 1
     assert out.count("DIFFERS: the file says SUPPORTED") == 1
-    assert "1 differ from the file" in out
+    assert "; 1 not as in the file" in out
 
 
 def test_a_reading_changed_after_the_data_is_told_and_not_used(judge, installed):
