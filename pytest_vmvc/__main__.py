@@ -1,4 +1,4 @@
-"""The command line: ``vmvc setup``, ``doctor``, ``report``, ``claims`` and ``clean``."""
+"""The command line: ``vmvc setup``, ``doctor``, ``report``, ``judge``, ``claims``, ``clean``."""
 
 from __future__ import annotations
 
@@ -8,13 +8,23 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
+from pytest_vmvc import judge_command
 from pytest_vmvc.errors import UsageError, VmvcError
 
 EX_USAGE = 64
 """Exit status of a request that makes no sense, as sysexits.h has it."""
 INTERRUPTED = 130
 """Exit status after Ctrl-C, as shells have it."""
+
+
+class _Parser(argparse.ArgumentParser):
+    """Ends with `EX_USAGE`: argparse's own 2 is a verdict of ``vmvc judge``."""
+
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        self.exit(EX_USAGE, f"{self.prog}: error: {message}\n")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -43,10 +53,10 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="vmvc",
         description="Prepare a host for measuring containers against virtual machines, look at "
-        "it, render a report, tidy up. The measuring itself is `pytest --vmvc`.",
+        "it, judge saved samples, render a report, tidy up. The measuring is `pytest --vmvc`.",
     )
     version = importlib.metadata.version("pytest-vmvc")
     parser.add_argument("--version", action="version", version=f"pytest-vmvc {version}")
@@ -74,6 +84,8 @@ def _parser() -> argparse.ArgumentParser:
         "-o", "--output", type=Path, metavar="OUT", help="default: report.html beside FILE"
     )
     report.set_defaults(run=_report)
+
+    judge_command.add(commands)
 
     claims = commands.add_parser("claims", help="list the claims, or write a page about each")
     claims.add_argument("--package", default="claims", help="the package that declares them")

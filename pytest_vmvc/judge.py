@@ -51,7 +51,7 @@ def judge(reading: Reading, evidence: Evidence, *, seed: int = 0) -> Judgement:
             reason=question.reason,
             scope="any host: nothing measurable is said",
         )
-    for subject in _subjects(question):
+    for subject in subjects_of(question):
         if reason := evidence.reason_missing(subject):
             return _unmeasured(f"{subject} is not available: {reason}", evidence, question)
         if not evidence.row(subject, question.metric):
@@ -70,9 +70,9 @@ def judge(reading: Reading, evidence: Evidence, *, seed: int = 0) -> Judgement:
                 found = _judge_slope(question, evidence)
             case Fact():
                 found = _judge_fact(question, evidence)
-    except ValueError as error:
+    except (ValueError, ArithmeticError) as error:
         found = _undecided(f"the samples cannot be used: {error}")
-    return msgspec.structs.replace(found, scope=scope_line(evidence, _subjects(question)))
+    return msgspec.structs.replace(found, scope=scope_line(evidence, question))
 
 
 def settled(reading: Reading, evidence: Evidence, *, seed: int = 0) -> bool:
@@ -83,7 +83,7 @@ def settled(reading: Reading, evidence: Evidence, *, seed: int = 0) -> bool:
     """
     question = reading.question
     if isinstance(question, Opinion | Slope) or not all(
-        evidence.row(subject, question.metric) for subject in _subjects(question)
+        evidence.row(subject, question.metric) for subject in subjects_of(question)
     ):
         return True
     try:
@@ -95,7 +95,7 @@ def settled(reading: Reading, evidence: Evidence, *, seed: int = 0) -> bool:
                 estimate = _bounded(question, evidence)
             case Ratio():
                 estimate = _quotient(question, evidence, seed=seed)
-    except ValueError:
+    except (ValueError, ArithmeticError):
         return False
     decided = stats.decide(estimate, question.op, question.threshold) is not Verdict.INCONCLUSIVE
     return decided and estimate.n >= question.min_n
@@ -103,13 +103,16 @@ def settled(reading: Reading, evidence: Evidence, *, seed: int = 0) -> bool:
 
 def readings_hash(claims: Iterable[Claim]) -> str:
     """SHA-256 over the canonical form of every reading: what was registered before the data."""
-    registered = sorted((claim.id, claim.quote, claim.readings) for claim in claims)
+    registered = sorted(
+        (claim.id, claim.quote, claim.readings, *filter(None, [claim.any_of])) for claim in claims
+    )
     return hashlib.sha256(msgspec.json.encode(registered, order="deterministic")).hexdigest()
 
 
-def scope_line(evidence: Evidence, subjects: Sequence[str]) -> str:
-    """What the verdict is about: this host, tier, engine, pair, versions, date."""
+def scope_line(evidence: Evidence, question: Question) -> str:
+    """What the verdict is about: this host, tier, engine, pair, versions, state, date."""
     parts = []
+    subjects = subjects_of(question)
     if host := evidence.host:
         parts.append(f"{host.cpu_model}, {host.cpus} CPUs, {host.os}, Linux {host.kernel}")
         parts.append(f"tier {host.tier}")
@@ -119,6 +122,8 @@ def scope_line(evidence: Evidence, subjects: Sequence[str]) -> str:
         if (facts := _facts(evidence, subject))
     )
     parts.append(f"pair {evidence.pair}")
+    rows = [evidence.find(subject, question.metric) for subject in subjects]
+    parts.extend(dict.fromkeys(row.metric.state for row in rows if row and row.metric.state))
     if dates := sorted(o.at[:10] for o in evidence.observations):
         parts.append(dates[-1])
     return "; ".join(parts)
@@ -324,7 +329,7 @@ def _conclude(
 
 def _bent(question: Question, evidence: Evidence, way: str) -> bool:
     """Whether emulation bends a machine's figure in this question that way."""
-    for subject in _subjects(question):
+    for subject in subjects_of(question):
         series = _series(evidence, subject, question.metric)
         emulated = series.facts is not None and series.facts.accelerator in EMULATED
         if emulated and series.metric.emulation == way:
@@ -337,7 +342,8 @@ def _flattered(question: Fact, evidence: Evidence, values: Sequence[Scalar]) -> 
     return _bent(question, evidence, "flatters") and all(value is True for value in values)
 
 
-def _subjects(question: Question) -> list[str]:
+def subjects_of(question: Question) -> list[str]:
+    """Whose observations a question asks for."""
     match question:
         case Ratio(over=other) | Slope(over=other) | Fact(other=other) if other:
             return [question.subject, other]
@@ -386,9 +392,8 @@ def _spread(estimate: Estimate, *, what: str = "median") -> str:
         return show(estimate.effect)
     text = f"{what} {show(estimate.effect)}"
     if estimate.low is not None or estimate.high is not None:
-        text += (
-            f" ({estimate.confidence:.0%} interval {show(estimate.low)} to {show(estimate.high)}"
-        )
+        sure = f"{100 * estimate.confidence:.4g}%"
+        text += f" ({sure} interval {show(estimate.low)} to {show(estimate.high)}"
     else:
         text += " (no interval"
     text += f", n = {estimate.n}"
@@ -408,5 +413,5 @@ def _unmeasured(reason: str, evidence: Evidence, question: Question) -> Judgemen
         verdict=Verdict.NOT_TESTABLE,
         finding="Not measured.",
         reason=reason,
-        scope=scope_line(evidence, _subjects(question)),
+        scope=scope_line(evidence, question),
     )

@@ -16,6 +16,7 @@ from pytest_vmvc.errors import LedgerError
 from pytest_vmvc.model import (
     SCHEMA_VERSION,
     End,
+    Evidence,
     Missing,
     Observation,
     Record,
@@ -161,6 +162,25 @@ def read(path: Path) -> RunLog:
             hint="name a results.jsonl that `pytest --vmvc` has written",
         )
     return collect(records, problems=problems)
+
+
+def evidence(log: RunLog) -> dict[tuple[str, str], Evidence]:
+    """What each experiment found on each pair, by both names: all that a judge was given."""
+    host = None if log.run is None else log.run.host
+    found: dict[tuple[str, str], dict[str, list[Any]]] = {}
+    for kind in ("series", "observations", "missing", "retries"):
+        for record in getattr(log, kind):
+            of = found.setdefault((record.experiment, record.pair), {})
+            of.setdefault(kind, []).append(record)
+    return {
+        (experiment, pair): Evidence(
+            experiment=experiment,
+            pair=pair,
+            host=host,
+            **{kind: tuple(records) for kind, records in of.items()},
+        )
+        for (experiment, pair), of in found.items()
+    }
 
 
 def encode(record: Record) -> bytes:

@@ -103,6 +103,8 @@ class Metric(msgspec.Struct, frozen=True, kw_only=True):
     """``inflates``: emulating the CPU makes a machine's figure bigger, never smaller. ``flatters``:
     what speaks for an emulated machine's isolation (a yes, or a smaller figure) proves nothing, as
     QEMU disclaims isolation without hardware virtualisation; what speaks against it stands."""
+    state: str = ""
+    """State of artefacts and caches, where it matters: the same on all sides."""
 
 
 class Series(msgspec.Struct, frozen=True, kw_only=True, tag_field="record", tag="series"):
@@ -297,6 +299,14 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     """Figures that others have published, each with its source; never mixed with ours."""
     contradicts: tuple[str, ...] = ()
     """Ids of claims of the same article that cannot stand beside this one."""
+    any_of: tuple[str, ...] = ()
+    """Readings of which any one would do: their errors are corrected for being several."""
+
+    def family(self, reading: Reading) -> tuple[Reading, ...]:
+        """The readings that this one is corrected together with; none where it stands alone."""
+        if reading.name not in self.any_of:
+            return ()
+        return tuple(one for one in self.readings if one.name in self.any_of)
 
 
 # --- what came out -------------------------------------------------------------------------------
@@ -346,6 +356,8 @@ class Result(msgspec.Struct, frozen=True, kw_only=True, tag_field="record", tag=
     duration_s: float = 0.0
     contradicts: tuple[str, ...] = ()
     """Claims of the same article that cannot stand beside this one."""
+    family: tuple[Reading, ...] = ()
+    """The readings that this one is corrected together with, itself among them."""
 
     @property
     def agrees(self) -> bool | None:
@@ -367,6 +379,13 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, tag_field="record", tag="ru
     version: str
     readings_hash: str
     host: Host
+    evidence_from: str = ""
+    """Id of the run that measured the evidence, on ``host``; empty: this run did."""
+
+    @property
+    def measured_by(self) -> str:
+        """Id of the run that measured the evidence."""
+        return self.evidence_from or self.run_id
 
 
 class End(msgspec.Struct, frozen=True, kw_only=True, tag_field="record", tag="end"):

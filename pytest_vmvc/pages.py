@@ -73,6 +73,11 @@ def claim_page(found: Declared) -> str:
             [_reading(reading, metrics) for reading in claim.readings],
         ),
     ]
+    if claim.any_of:
+        lines.append(
+            f"Any one of {', '.join(claim.any_of)} would do, so they are judged more strictly for "
+            "being several (Holm): the k-th surest of m with an (m - k + 1)-th of the error."
+        )
     if found.experiments:
         lines += ["## How it is measured", *_measured(found, metrics)]
     lines += ["## What would change our mind"]

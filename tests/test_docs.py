@@ -3,9 +3,7 @@
 import re
 from pathlib import Path
 
-from pytest_vmvc import ledger
-from pytest_vmvc.judge import judge
-from pytest_vmvc.model import Evidence
+from pytest_vmvc import ledger, rejudge
 
 ROOT = Path(__file__).parent.parent
 RECORDED = ROOT / "docs" / "runs" / "2026-11-25-kvm-unusable" / "results.jsonl"
@@ -86,17 +84,8 @@ def test_the_recorded_samples_still_give_the_recorded_verdicts():
     log = ledger.read(RECORDED)
     assert log.problems == ()
     assert log.results
-    for result in log.results:
-        key = (result.experiment, result.pair)
-        evidence = Evidence(
-            experiment=result.experiment,
-            pair=result.pair,
-            series=tuple(s for s in log.series if (s.experiment, s.pair) == key),
-            observations=tuple(o for o in log.observations if (o.experiment, o.pair) == key),
-            missing=tuple(m for m in log.missing if (m.experiment, m.pair) == key),
-            host=log.run.host,
-        )
-        assert judge(result.reading, evidence, seed=log.run.seed) == result.judgement
+    for one in rejudge.again(log, log.results):
+        assert one.judgement == one.result.judgement
 
 
 def test_the_recorded_run_names_no_place_of_the_machine_it_ran_on():

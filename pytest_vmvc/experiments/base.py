@@ -30,6 +30,9 @@ from pytest_vmvc.subjects import Pair
 Note = Callable[[str, int, int], None]
 """``note(what, done, of)``: progress for a person."""
 
+WARM = "warm: artefacts present, caches filled by a start that was thrown away"
+"""State of what is timed after a warm-up, for its `Metric.state`."""
+
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """What a run may choose; the readings stay as they were registered."""

@@ -9,6 +9,7 @@ import pytest
 from pytest_vmvc.declaration import ATTRIBUTE
 from pytest_vmvc.errors import UsageError
 from pytest_vmvc.experiments import CATALOGUE
+from pytest_vmvc.family import at_its_strictest
 from pytest_vmvc.model import Claim, Opinion, Reading
 from pytest_vmvc.plugin import options
 
@@ -55,11 +56,12 @@ def declared(items: Iterable[pytest.Item]) -> tuple[Claim, ...]:
 
 
 def readings_by_experiment(items: Iterable[pytest.Item]) -> dict[str, list[Reading]]:
-    """What will be judged on each experiment."""
+    """What will be judged on each experiment, each reading as strictly as it may come to."""
     found: dict[str, list[Reading]] = {}
     for item in items:
-        if claim_of(item):
+        if claim := claim_of(item):
             reading = item.callspec.params["reading"]  # type: ignore[attr-defined]
+            reading = at_its_strictest(claim.family(reading), reading)
             for name, _ in experiments_of(item):
                 found.setdefault(name, []).append(reading)
     return {name: list(dict.fromkeys(readings)) for name, readings in found.items()}

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pytest_vmvc.lab import Lab
     from pytest_vmvc.model import Evidence
     from pytest_vmvc.plugin.gate import BoundReading
+    from pytest_vmvc.saved import SavedBench
     from pytest_vmvc.subjects import Pair
 
 
@@ -23,9 +24,12 @@ def vmvc_load_pair(request: pytest.FixtureRequest) -> Callable[[str], Pair]:
 
 
 @pytest.fixture(scope="session")
-def vmvc_lab(request: pytest.FixtureRequest, vmvc_load_pair: Callable[[str], Pair]) -> Lab:
+def vmvc_lab(request: pytest.FixtureRequest) -> Lab | SavedBench:
     """The run's bench, on which each experiment is made at most once on each pair."""
-    return _session(request).lab(vmvc_load_pair)  # type: ignore[no-any-return]
+    session = _session(request)
+    if session.saved:
+        return session.saved_bench()  # type: ignore[no-any-return]
+    return session.lab(request.getfixturevalue("vmvc_load_pair"))  # type: ignore[no-any-return]
 
 
 @pytest.fixture
@@ -49,7 +53,7 @@ def record_start_up(request: pytest.FixtureRequest) -> Callable[[Evidence, str],
 
 
 def _experiment(name: str, summary: str) -> Callable[..., Evidence]:
-    def measured(vmvc_lab: Lab, vmvc_pair: str) -> Evidence:
+    def measured(vmvc_lab: Lab | SavedBench, vmvc_pair: str) -> Evidence:
         from pytest_vmvc.errors import VmvcError
 
         try:

@@ -76,6 +76,11 @@ class Progress:
 
 def header(session: Session) -> list[str]:
     """Host, tier and what stands for each subject of each pair."""
+    if session.saved and (run := session.saved.run):
+        return [
+            f"vmvc: nothing is measured, the evidence is that of run {run.measured_by}: "
+            f"host {run.host.name}, tier {run.host.tier}, seed {run.seed}"
+        ]
     from pytest_vmvc.subjects import catalog
 
     chosen = session.options

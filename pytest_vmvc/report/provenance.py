@@ -83,6 +83,7 @@ def _summary(log: RunLog) -> tuple[tuple[str, str], ...]:
         ("Date", moment(run.started)),
         ("Run", f"{run.run_id}, profile {run.profile}, seed {run.seed}"),
         ("Readings hash", run.readings_hash),
+        *([("Evidence", f"measured by run {run.evidence_from}")] if run.evidence_from else []),
     )
 
 
@@ -99,6 +100,8 @@ def _run(log: RunLog) -> tuple[tuple[str, str], ...]:
         ("pytest-vmvc", run.version),
         ("readings hash", run.readings_hash),
     ]
+    if run.evidence_from:
+        rows.append(("evidence", f"measured by run {run.evidence_from}, judged again here"))
     if log.end is not None:
         rows += [
             ("ended", moment(log.end.ended)),

@@ -435,6 +435,13 @@ def test_a_slope_is_drawn_over_its_dose() -> None:
     assert "slope of port_s of vm" in page.text
 
 
+def test_a_slope_that_was_not_measured_has_a_card_without_figures() -> None:
+    question = Slope(metric="port_s", subject="vm", op=">", threshold=1, unit="s")
+    page = Page(render(log_of(result("port.x", question, Verdict.NOT_TESTABLE))))
+    assert "slope of port_s of vm" in page.text
+    assert not any(tag == "figure" for tag, _ in page.elements)
+
+
 def test_an_opinion_has_a_card_without_figures() -> None:
     found = result("opinion.x", Opinion(reason="a taste"), Verdict.NOT_TESTABLE)
     page = Page(render(log_of(found)))
