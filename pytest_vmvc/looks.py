@@ -11,10 +11,10 @@ first look gets at least what the extreme outcome of a rank test needs there.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
-import msgspec
-
-from pytest_vmvc.model import Estimate
+if TYPE_CHECKING:
+    from pytest_vmvc.model import Estimate
 
 LEAST = 6
 """Fewest pairs that a verdict may rest on: no distribution-free 95 % interval exists below."""
@@ -66,17 +66,19 @@ def estimated(
     """
     if not looks:
         return estimate(blocks, confidence)
+    from msgspec.structs import replace
+
     shares = confidences(looks, confidence)
     found = [
         estimate(size, share) for size, share in zip(looks, shares, strict=True) if size <= blocks
     ]
     if not found:
         early = estimate(blocks, confidence)
-        return msgspec.structs.replace(early, low=None, high=None, most=looks[-1])
+        return replace(early, low=None, high=None, most=looks[-1])
     low = max((one.low for one in found if one.low is not None), default=None)
     high = min((one.high for one in found if one.high is not None), default=None)
     if low is not None and high is not None and low > high:
         raise ValueError("what a later look found excludes what an earlier one did")
-    return msgspec.structs.replace(
+    return replace(
         found[-1], low=low, high=high, confidence=confidence, most=looks[-1]
     )

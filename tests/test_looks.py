@@ -65,7 +65,7 @@ def test_what_came_after_the_last_look_waits_for_the_next():
 
 
 def test_looks_are_taken_together():
-    values = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0] + [0.0, 0.0, 0.0, 9.0]
+    values = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 0.0, 0.0, 0.0, 9.0]
     first = estimated((8, 12, 20), 8, 0.95, of(values))
     both = estimated((8, 12, 20), 12, 0.95, of(values))
     assert both.low >= first.low

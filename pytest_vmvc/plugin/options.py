@@ -84,8 +84,8 @@ def add(parser: pytest.Parser) -> None:
     option(
         "vmvc-blocks",
         f"most fresh starts of each subject in a sampled experiment, at least {MIN_BLOCKS} "
-        "(default: that of the profile); above that, it ends at the first of some declared looks at "
-        "which every reading is settled",
+        "(default: that of the profile); above that, it ends at the first declared look at which "
+        "every reading is settled",
         metavar="N",
     )
     option(
