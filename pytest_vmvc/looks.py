@@ -39,7 +39,12 @@ def declared(most: int) -> tuple[int, ...]:
 
 
 def confidences(looks: Sequence[int], confidence: float) -> tuple[float, ...]:
-    """What the interval at each look must have, for all of them together to have ``confidence``."""
+    """What the interval at each look must have, for all of them together to have ``confidence``.
+
+    Raises ValueError unless the looks ascend.
+    """
+    if list(looks) != sorted({*looks} - {0}):
+        raise ValueError(f"looks must ascend, and not {looks}")
     error = 1 - confidence
     last = looks[-1]
     first = min(error, max(2 * 0.5 ** looks[0], error * (looks[0] / last) ** 2))
