@@ -39,7 +39,7 @@ SHIFTS_LIMIT = 4_000_000
 RESAMPLES = 9_999
 """Bootstrap resamples per interval; the interval's Monte-Carlo error is then well below 1 %."""
 
-SAMPLES_CORRELATION = 0.25
+SAMPLES_CORRELATION = 0.3
 """Between successive samples of one subject: what an interval of its median allows for."""
 PAIRS_CORRELATION = 0.1
 """Between successive paired ratios, the same: what two neighbours share cancels in a ratio."""

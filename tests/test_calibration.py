@@ -9,8 +9,8 @@ from pytest_vmvc import __main__ as cli
 from pytest_vmvc import calibration, looks
 from pytest_vmvc.calibration import rivals, twin
 from pytest_vmvc.calibration.figures import BOUND, TRUE
-from pytest_vmvc.calibration.requirements import requirements
-from pytest_vmvc.calibration.study import study
+from pytest_vmvc.calibration.requirements import required
+from pytest_vmvc.calibration.study import simulate
 from pytest_vmvc.calibration.worlds import SCALE, World, taken, worlds
 from pytest_vmvc.judge import judge, settled
 from pytest_vmvc.measure import Plan
@@ -137,11 +137,11 @@ def test_samples_are_taken_in_the_order_of_a_plan():
 
 @pytest.fixture(scope="module")
 def small():
-    return study(experiments=1500, seed=1, noise=0.15, fixed=(6, 12), growing=(20,))
+    return simulate(experiments=1500, seed=1, noise=0.15, fixed=(6, 12), growing=(20,))
 
 
 def test_what_must_hold_holds_on_a_small_grid(small):
-    assert [one for one in requirements(small) if not one.holds] == []
+    assert [one for one in required(small) if not one.holds] == []
     assert 0.40 < small.naive < 0.54
 
 
@@ -162,16 +162,16 @@ def test_peeking_would_be_found(monkeypatch):
     monkeypatch.setattr(
         "pytest_vmvc.calibration.study.declared", lambda most: tuple(range(6, most + 1))
     )
-    found = study(experiments=1500, seed=1, fixed=(6,), growing=(20,))
-    broken = {one.name for one in requirements(found) if not one.holds}
+    found = simulate(experiments=1500, seed=1, fixed=(6,), growing=(20,))
+    broken = {one.name for one in required(found) if not one.holds}
     assert "wrong verdicts, truth on the bound" in broken
 
 
 def test_serial_correlation_that_nobody_allows_for_would_be_found(monkeypatch):
     for kind in twin.ALLOWANCE:
         monkeypatch.setitem(twin.ALLOWANCE, kind, 0.0)
-    found = study(experiments=1500, seed=1, fixed=(20,), growing=())
-    worst = next(one for one in requirements(found) if "on the bound" in one.name)
+    found = simulate(experiments=1500, seed=1, fixed=(20,), growing=())
+    worst = next(one for one in required(found) if "on the bound" in one.name)
     assert not worst.holds
     assert "AR(1)" in worst.found
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import msgspec
 
 from pytest_vmvc import ledger
-from pytest_vmvc.calibration.requirements import requirements
-from pytest_vmvc.calibration.study import EXPERIMENTS, QUICK, study
+from pytest_vmvc.calibration.requirements import required
+from pytest_vmvc.calibration.study import EXPERIMENTS, QUICK, simulate
 from pytest_vmvc.calibration.tables import markdown
 from pytest_vmvc.errors import UsageError
 
@@ -37,12 +37,12 @@ def calibrate(
         raise UsageError(
             "nothing to simulate", hint="at least one experiment, and a seed that is not negative"
         )
-    found = study(
+    found = simulate(
         experiments=experiments, seed=seed, noise=host_noise(recorded) if recorded else None
     )
     date = dt.datetime.now(dt.UTC).date().isoformat()
     page = markdown(found, made_by=f"{date}, `{command}`")
-    checked = requirements(found)
+    checked = required(found)
     holds = all(one.holds for one in checked)
     if not output:
         return page, holds

@@ -33,7 +33,7 @@ def error(share: float, experiments: int) -> float:
     return math.sqrt(share * (1 - share) / experiments)
 
 
-def requirements(study: Study) -> tuple[Requirement, ...]:
+def required(study: Study) -> tuple[Requirement, ...]:
     """Each requirement with its worst figure."""
     return tuple(_all(study))
 

@@ -21,7 +21,7 @@ FIXED = (6, 8, 12, 20, 40)
 GROWING = (20, 40)
 
 
-def study(
+def simulate(
     *,
     experiments: int,
     seed: int,

@@ -10,7 +10,7 @@ from pytest_vmvc.calibration.requirements import (
     SIGMAS,
     error,
     plan_of,
-    requirements,
+    required,
 )
 from pytest_vmvc.calibration.twin import ALLOWANCE, Kind
 from pytest_vmvc.calibration.worlds import SCALE, worlds
@@ -56,7 +56,7 @@ def _required(study: Study) -> Iterator[str]:
         ("requirement", "limit", "worst figure", "holds"),
         (
             (one.name, one.limit, one.found, "yes" if one.holds else "**no**")
-            for one in requirements(study)
+            for one in required(study)
         ),
     )
 
