@@ -20,8 +20,8 @@ def test_the_last_look_is_the_whole_plan(most):
 
 def test_more_pairs_have_more_looks():
     assert declared(6) == (6,)
-    assert declared(20) == (8, 12, 20)
-    assert declared(40) == (8, 12, 18, 40)
+    assert declared(20) == (8, 11, 20)
+    assert declared(40) == (8, 11, 16, 24, 40)
 
 
 def test_below_six_nothing_can_be_planned():

@@ -36,7 +36,7 @@ def simulate(
         for world in worlds()
         for plan in plans
         for kind in ALLOWANCE
-        for cell in _cells(kind, world, plan, experiments, seed)
+        for cell in cells(kind, world, plan, experiments, seed)
     ]
     return Study(
         experiments=experiments,
@@ -51,9 +51,10 @@ def simulate(
     )
 
 
-def _cells(
+def cells(
     kind: Kind, world: World, plan: tuple[int, ...], experiments: int, seed: int
 ) -> Iterator[Cell]:
+    """Every truth, of one kind of reading in one world by one plan."""
     import numpy as np
 
     found = simulated(kind, world, plan, experiments, seed)
