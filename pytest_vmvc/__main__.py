@@ -86,7 +86,7 @@ def _parser() -> argparse.ArgumentParser:
         "calibrate", help="simulate the judge in worlds whose truth is known: is it right?"
     )
     size = calibrate.add_mutually_exclusive_group()
-    size.add_argument("--experiments", type=int, metavar="N", help="of every cell (40000)")
+    size.add_argument("--experiments", type=int, metavar="N", help="of every cell (20000)")
     size.add_argument("--quick", action="store_true", help="2000 experiments of every cell")
     calibrate.add_argument("--seed", type=int, default=0, metavar="N", help="default: 0")
     calibrate.add_argument(

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -10,7 +11,8 @@ from pytest_vmvc import calibration, looks
 from pytest_vmvc.calibration import rivals, twin
 from pytest_vmvc.calibration.figures import BOUND, TRUE
 from pytest_vmvc.calibration.requirements import required
-from pytest_vmvc.calibration.study import simulate
+from pytest_vmvc.calibration.study import cells, simulate
+from pytest_vmvc.calibration.tables import markdown
 from pytest_vmvc.calibration.worlds import SCALE, World, taken, worlds
 from pytest_vmvc.judge import judge, settled
 from pytest_vmvc.measure import Plan
@@ -137,19 +139,19 @@ def test_samples_are_taken_in_the_order_of_a_plan():
 
 @pytest.fixture(scope="module")
 def small():
-    return simulate(experiments=1500, seed=1, noise=0.15, fixed=(6, 12), growing=(20,))
+    return simulate(experiments=800, seed=1, noise=0.15, fixed=(6, 12), growing=(20,))
 
 
 def test_what_must_hold_holds_on_a_small_grid(small):
     assert [one for one in required(small) if not one.holds] == []
-    assert 0.40 < small.naive < 0.54
+    assert 0.38 < small.naive < 0.56
 
 
-def test_every_share_is_one(small):
+def test_an_interval_is_wrong_less_often_with_the_allowance(small):
     for cell in small.cells:
         assert 0 <= cell.wrong <= 1
         assert -1e-9 < cell.undecided <= 1
-        assert cell.wrong <= cell.textbook
+        assert cell.wrong <= cell.textbook or len(cell.plan) > 1
 
 
 def test_without_noise_everything_is_right(small):
@@ -157,23 +159,31 @@ def test_without_noise_everything_is_right(small):
     assert {(cell.wrong, cell.right, cell.coverage) for cell in constant} == {(0, 1, 1)}
 
 
-def test_peeking_would_be_found(monkeypatch):
+def on_the_bound(kind, name, plan):
+    world = next(world for world in worlds() if world.name == name)
+    found = cells(kind, world, plan, 1500, 1)
+    return next(cell for cell in found if cell.truth == "on the bound")
+
+
+def test_the_study_would_find_peeking(monkeypatch):
+    every = tuple(range(6, 21))
+    assert on_the_bound("ratio", "normal", every).textbook < 0.07
     monkeypatch.setattr(looks, "confidences", lambda plan, confidence: (confidence,) * len(plan))
-    monkeypatch.setattr(
-        "pytest_vmvc.calibration.study.declared", lambda most: tuple(range(6, most + 1))
-    )
-    found = simulate(experiments=1500, seed=1, fixed=(6,), growing=(20,))
-    broken = {one.name for one in required(found) if not one.holds}
-    assert "wrong verdicts, truth on the bound" in broken
+    assert on_the_bound("ratio", "normal", every).textbook > 0.1
 
 
-def test_serial_correlation_that_nobody_allows_for_would_be_found(monkeypatch):
-    for kind in twin.ALLOWANCE:
-        monkeypatch.setitem(twin.ALLOWANCE, kind, 0.0)
-    found = simulate(experiments=1500, seed=1, fixed=(20,), growing=())
-    worst = next(one for one in required(found) if "on the bound" in one.name)
-    assert not worst.holds
-    assert "AR(1)" in worst.found
+def test_the_study_finds_what_no_allowance_would_do():
+    cell = on_the_bound("bound", "AR(1)", (20,))
+    assert cell.textbook > 0.08
+    assert cell.wrong < 0.07
+
+
+def test_a_limit_that_is_broken_is_told(small):
+    wrong = msgspec.structs.replace(small.cells[0], wrong=0.2, coverage=0.8)
+    broken = msgspec.structs.replace(small, cells=(wrong, *small.cells[1:]))
+    failed = [one.name for one in required(broken) if not one.holds]
+    assert failed == ["wrong verdicts, truth on the bound", "coverage of 95 % intervals"]
+    assert "**no**" in markdown(broken, made_by="test")
 
 
 # --- the others ----------------------------------------------------------------------------------

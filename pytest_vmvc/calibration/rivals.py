@@ -53,7 +53,8 @@ def hyperfine(over: FloatArray, under: FloatArray) -> Said:
     """Whichever mean is larger: what hyperfine prints."""
     import numpy as np
 
-    return np.sign(over.mean(axis=1) - under.mean(axis=1)).astype(int)
+    found: Said = np.sign(over.mean(axis=1) - under.mean(axis=1)).astype(int)
+    return found
 
 
 def hyperfine_apart(over: FloatArray, under: FloatArray) -> Said:

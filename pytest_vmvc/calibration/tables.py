@@ -105,10 +105,10 @@ def _races(study: Study) -> Iterator[str]:
     yield ""
     yield (
         "How often an effect of half a standard deviation of the paired log-ratios is found, in "
-        "normal noise: by a plan with looks, and by a fixed plan of as many pairs as that took at mean. "
-        "The first look needs a sixth of the error to decide on eight pairs at all. A plan with "
-        "room repays that; one that ends before it finds such an effect more often than not does "
-        "not, and is not held to it."
+        "normal noise: by a plan with looks, and by a fixed plan of as many pairs as that took at "
+        "mean. The first look needs a sixth of the error to decide on eight pairs at all. A plan "
+        "with room repays that; one that ends before it finds such an effect more often than not "
+        "does not, and is not held to it."
     )
     yield ""
     yield from _table(

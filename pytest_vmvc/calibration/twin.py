@@ -191,6 +191,9 @@ def _scaled(kind: Kind, end: FloatArray, factor: float) -> FloatArray:
 
     if kind == "bound":
         return end * factor
-    with np.errstate(over="ignore"):
-        figures = np.exp(end + math.log(factor))
-    return np.array([stats.rounded(x) for x in figures.ravel().tolist()]).reshape(end.shape)
+    with np.errstate(over="ignore", invalid="ignore"):  # what is unbounded stays so
+        figures: FloatArray = np.exp(end + math.log(factor))
+        # Rounding matters beside a bound alone, and a bound has few digits.
+        beside = np.abs(figures - np.round(figures, 6)) < 1e-9
+    figures[beside] = [stats.rounded(x) for x in figures[beside].tolist()]
+    return figures

@@ -118,7 +118,8 @@ def _heavy(rng: np.random.Generator, experiments: int, samples: int) -> FloatArr
 
 
 def _bimodal(rng: np.random.Generator, experiments: int, samples: int) -> FloatArray:
-    return _normal(rng, experiments, samples) / 2 + rng.choice((-1.5, 1.5), (experiments, samples))
+    modes: FloatArray = rng.choice((-1.5, 1.5), (experiments, samples))
+    return modes + _normal(rng, experiments, samples) / 2
 
 
 def _quantised(rng: np.random.Generator, experiments: int, samples: int) -> FloatArray:
