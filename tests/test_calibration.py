@@ -231,6 +231,13 @@ def test_the_page_of_the_study_is_written_and_says_how(tmp_path, capsys):
     assert "BROKEN" not in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(("holds", "status"), [(True, 0), (False, 1)])
+def test_a_judge_that_is_not_right_fails_the_command(holds, status, monkeypatch, capsys):
+    monkeypatch.setattr(calibration, "calibrate", lambda **_: ("the tables\n", holds))
+    assert cli.main(["calibrate", "--quick"]) == status
+    assert capsys.readouterr().out == "the tables\n"
+
+
 @pytest.mark.parametrize("argv", [["-o", "page.txt"], ["--experiments", "0"], ["--seed", "-1"]])
 def test_a_wrong_request_is_refused_before_anything_is_simulated(argv, capsys):
     assert cli.main(["calibrate", *argv]) == 64
