@@ -1,4 +1,4 @@
-"""The command line: ``vmvc setup``, ``doctor``, ``report``, ``judge``, ``claims``, ``clean``."""
+"""The command line: ``vmvc setup``, ``doctor``, ``report``, ``judge``, ``claims``, ``calibrate``, ``clean``."""
 
 from __future__ import annotations
 
@@ -94,6 +94,21 @@ def _parser() -> argparse.ArgumentParser:
     )
     claims.set_defaults(run=_claims)
 
+    calibrate = commands.add_parser(
+        "calibrate", help="simulate the judge in worlds whose truth is known: is it right?"
+    )
+    size = calibrate.add_mutually_exclusive_group()
+    size.add_argument("--experiments", type=int, metavar="N", help="of every cell (20000)")
+    size.add_argument("--quick", action="store_true", help="2000 experiments of every cell")
+    calibrate.add_argument("--seed", type=int, default=0, metavar="N", help="default: 0")
+    calibrate.add_argument(
+        "--run", type=Path, metavar="FILE", dest="recorded", help="results.jsonl whose noise to try"
+    )
+    calibrate.add_argument(
+        "-o", "--output", type=Path, metavar="FILE", help="write the page (.md) or figures (.json)"
+    )
+    calibrate.set_defaults(run=_calibrate)
+
     clean = commands.add_parser("clean", help="destroy what broken-off runs have left behind")
     clean.add_argument("--dry-run", action="store_true", help="only name what would be destroyed")
     clean.add_argument(
@@ -151,6 +166,23 @@ def _claims(arguments: argparse.Namespace) -> int:
         for reading in one.claim.readings:
             sys.stdout.write(f"    {reading.name:<36} {reading.expect}\n")
     return 0
+
+
+def _calibrate(arguments: argparse.Namespace) -> int:
+    from pytest_vmvc import calibration
+
+    size = calibration.QUICK if arguments.quick else arguments.experiments
+    experiments = calibration.EXPERIMENTS if size is None else size
+    recorded = f" --run {arguments.recorded}" if arguments.recorded else ""
+    text, holds = calibration.calibrate(
+        experiments=experiments,
+        seed=arguments.seed,
+        recorded=arguments.recorded,
+        output=arguments.output,
+        command=f"vmvc calibrate --experiments {experiments} --seed {arguments.seed}{recorded}",
+    )
+    sys.stdout.write(text)
+    return 0 if holds else 1
 
 
 def _clean(arguments: argparse.Namespace) -> int:

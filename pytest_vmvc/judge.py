@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterable, Sequence
 
 import msgspec
@@ -150,13 +151,13 @@ def _bounded(question: Bound, evidence: Evidence) -> Estimate:
             f"a reading bounds {question.metric} in {question.unit!r}; it is measured in {unit!r}",
             hint="state the threshold in the metric's unit",
         )
-    if question.min_n == 1 and len(rows) == 1:
-        return stats.exact(_number(rows[0]), unit=unit)
+    if question.min_n == 1 and len(rows) == 1 and not rows[0].censored:
+        return stats.exact(_number(rows[0], unit), unit=unit)
 
     def of_first(blocks: int, confidence: float) -> Estimate:
         first = [row for row in rows if not series.looks or row.block < blocks]
         return stats.median_interval(
-            [_number(row) for row in first],
+            [_number(row, unit) for row in first],
             unit=unit,
             confidence=confidence,
             censored=[row.censored for row in first],
@@ -193,16 +194,18 @@ def _quotient(question: Ratio, evidence: Evidence, *, seed: int) -> Estimate:
     paired = sorted(above.keys() & below.keys())
     if not paired:
         raise ValueError("no block has both subjects")
+    unit = _same_unit(question, evidence)
     if question.min_n == 1 and len(paired) == 1:
-        value = _number(above[paired[0]]) / _number(below[paired[0]])
-        return stats.exact(value, unit="ratio")
+        one, other = above[paired[0]], below[paired[0]]
+        if not (one.censored or other.censored):
+            return stats.exact(_number(one, unit) / _number(other, unit), unit="ratio")
     plan = _series(evidence, question.subject, question.metric).looks
 
     def of_first(blocks: int, confidence: float) -> Estimate:
         first = [block for block in paired if not plan or block < blocks]
         return stats.ratio_interval(
-            [_number(above[block]) for block in first],
-            [_number(below[block]) for block in first],
+            [_number(above[block], unit) for block in first],
+            [_number(below[block], unit) for block in first],
             confidence=confidence,
             seed=seed,
             censored_over=[above[block].censored for block in first],
@@ -237,12 +240,21 @@ def _slope(question: Slope, evidence: Evidence, subject: str) -> Estimate:
     rows = evidence.row(subject, question.metric)
     if any(row.dose is None for row in rows):
         raise ValueError(f"{subject}'s {question.metric} has samples without a dose")
+    unit = _same_unit(question, evidence)
     return stats.slope_interval(
         [row.dose for row in rows if row.dose is not None],
-        [_number(row) for row in rows],
+        [_number(row, unit) for row in rows],
         unit=question.unit,
         confidence=question.confidence,
     )
+
+
+def _same_unit(question: Ratio | Slope, evidence: Evidence) -> str:
+    """The unit of all subjects' figures."""
+    units = {_series(evidence, one, question.metric).metric.unit for one in subjects_of(question)}
+    if len(units) > 1:
+        raise ValueError(f"{question.metric} is measured in different units: {sorted(units)}")
+    return units.pop()
 
 
 def _leaning(question: Ratio | Slope, evidence: Evidence) -> bool | None:
@@ -258,6 +270,8 @@ def _leaning(question: Ratio | Slope, evidence: Evidence) -> bool | None:
 def _judge_fact(question: Fact, evidence: Evidence) -> Judgement:
     rows = evidence.row(question.subject, question.metric)
     values = [row.value for row in rows]
+    if any(isinstance(value, float) and not math.isfinite(value) for value in values):
+        raise ValueError(f"{question.subject}'s {question.metric} is not a finite number")
     label = _label(evidence, question.subject, question.metric)
     match question.relation:
         case "same" | "differs":
@@ -288,7 +302,8 @@ def _judge_fact(question: Fact, evidence: Evidence) -> Judgement:
         finding=f"{finding}; held in all {n} tried.",
         reason=""
         if n < 3
-        else f"a universal is never proved; upper bound on exceptions {3 / n:.2g}",
+        else f"a universal is never proved; upper bound on exceptions "
+        f"{stats.proportion_bound(0, n):.2g}",
     )
 
 
@@ -367,11 +382,13 @@ def _is_vm(evidence: Evidence, subject: str) -> bool:
     return facts is not None and facts.kind == "vm"
 
 
-def _number(row: Observation) -> float:
+def _number(row: Observation, unit: str) -> float:
     if isinstance(row.value, bool) or not isinstance(row.value, int | float):
         raise ValueError(  # noqa: TRY004 - the caller turns it into a verdict, not into a crash
             f"{row.subject}'s {row.metric} is not a number: {row.value!r}"
         )
+    if unit == "s" and row.value < 0:
+        raise ValueError(f"{row.subject}'s {row.metric} is a negative duration: {row.value:g} s")
     return float(row.value)
 
 

@@ -1,17 +1,17 @@
 """Numbers in, an estimate out; an estimate and a bound in, a verdict out. Pure and seeded.
 
-Sources. Median by order statistics: W. J. Conover, *Practical Nonparametric Statistics*, 3rd ed.,
-section 3.2 (exact binomial ranks). Ratios: J. L. Hodges and E. L. Lehmann, *Estimates of location
-based on rank tests*, Ann. Math. Statist. 34 (1963), with Tukey's interval between Walsh averages.
-BCa bootstrap: B. Efron, *Better bootstrap confidence intervals*, JASA 82 (1987), as implemented by
-`scipy.stats.bootstrap`. Slope: P. K. Sen, *Estimates
-of the regression coefficient based on Kendall's tau*, JASA 63 (1968), as implemented by
-`scipy.stats.theilslopes`.
+Sources. Where the intervals of medians and of rank tests end: see `ranks`. Ratios: J. L. Hodges and
+E. L. Lehmann, *Estimates of location based on rank tests*, Ann. Math. Statist. 34 (1963), with
+Tukey's interval between Walsh averages. BCa bootstrap: B. Efron, *Better bootstrap confidence
+intervals*, JASA 82 (1987), as implemented by `scipy.stats.bootstrap`. Serial correlation:
+G. V. Bayley and J. M. Hammersley, *The "effective" number of independent observations in an
+autocorrelated time series*, Suppl. to the Journal of the Royal Statistical Society 8 (1946). Slope:
+P. K. Sen, *Estimates of the regression coefficient based on Kendall's tau*, JASA 63 (1968), as
+implemented by `scipy.stats.theilslopes`.
 """
 
 from __future__ import annotations
 
-import functools
 import math
 import warnings
 from collections.abc import Callable, Sequence
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
+from pytest_vmvc import ranks
 from pytest_vmvc.model import Estimate, Verdict
 
 if TYPE_CHECKING:
@@ -33,11 +34,14 @@ WALSH_LIMIT = 500
 """Pairs up to which all averages of two are formed."""
 SHIFTS_LIMIT = 4_000_000
 """Differences of two samples that are formed, at most."""
-RANK_SUMS_LIMIT = 100
-"""Samples up to which the rank-sum distribution is exact."""
 
 RESAMPLES = 9_999
 """Bootstrap resamples per interval; the interval's Monte-Carlo error is then well below 1 %."""
+
+SAMPLES_CORRELATION = 0.3
+"""Between successive samples of one subject: what an interval of its median allows for."""
+PAIRS_CORRELATION = 0.1
+"""Between successive paired ratios, the same: what two neighbours share cancels in a ratio."""
 
 EQUIVALENCE = (0.8, 1.25)
 """Margin of practical equivalence: ratios inside it count as equal."""
@@ -51,8 +55,12 @@ def median_interval(
     unit: str,
     confidence: float = 0.95,
     censored: Sequence[bool] | None = None,
+    correlation: float = SAMPLES_CORRELATION,
 ) -> Estimate:
-    """Median with its distribution-free interval between two order statistics.
+    """Median with its distribution-free interval between two order statistics, widened.
+
+    Neighbours in time are alike, and fewer than they seem: the interval is `inflation` times as
+    wide, about its median, as it is for independent samples (``correlation`` 0).
 
     A censored value is a lower bound: it counts as such for ``low`` and as unbounded for ``high``.
     Raises ValueError on no values, or values that are not finite. With fewer than six values no
@@ -62,7 +70,14 @@ def median_interval(
     flags = list(censored or [False] * len(values))
     lows = [float(value) for value in values]
     highs = [math.inf if late else value for value, late in zip(lows, flags, strict=True)]
-    return _order_statistics(lows, highs, unit=unit, confidence=confidence, censored=sum(flags))
+    return _order_statistics(
+        lows,
+        highs,
+        unit=unit,
+        confidence=confidence,
+        censored=sum(flags),
+        correlation=correlation,
+    )
 
 
 def ratio_interval(
@@ -74,12 +89,14 @@ def ratio_interval(
     censored_over: Sequence[bool] | None = None,
     censored_under: Sequence[bool] | None = None,
     estimator: Estimator = "hodges-lehmann",
+    correlation: float = PAIRS_CORRELATION,
 ) -> Estimate:
     """Paired ratios ``over / under``, on logarithms: their pseudo-median with its interval.
 
     ``hodges-lehmann``: the interval of the signed-rank test, exact for differences that scatter
-    alike to both sides, as those of two alike scattering sides do; of more than some hundred pairs
-    the median between order statistics. ``bca``: the bootstrapped mean of the logarithms, which
+    alike to both sides, as those of two alike scattering sides do, and widened by `inflation` for
+    neighbours that are alike (not for ``correlation`` 0); of more than some hundred pairs the
+    median between order statistics. ``bca``: the bootstrapped mean of the logarithms, which
     is too narrow below some twenty pairs. A censored value is a lower bound, so its ratio is one
     (``over``) or is an upper bound (``under``). Raises ValueError on unequal lengths, no pairs, or
     values that are not positive and finite.
@@ -101,9 +118,11 @@ def ratio_interval(
             raise ValueError("a bootstrap has no place for samples that timed out")
         found = _bootstrap_mean(logs, confidence=confidence, seed=seed)
     elif len(logs) > WALSH_LIMIT:
-        found = _order_statistics(lows, highs, unit="log", confidence=confidence, censored=late)
+        found = _order_statistics(
+            lows, highs, unit="log", confidence=confidence, censored=late, correlation=correlation
+        )
     else:
-        found = _walsh(lows, highs, confidence=confidence, censored=late)
+        found = _walsh(lows, highs, confidence=confidence, censored=late, correlation=correlation)
     return _from_logs(found)
 
 
@@ -133,18 +152,22 @@ def independent_ratio(
     if n * m > SHIFTS_LIMIT or any(map(any, late)):
         both = [
             median_interval(
-                logs.tolist(), unit="log", confidence=math.sqrt(confidence), censored=flags
+                logs.tolist(),
+                unit="log",
+                confidence=math.sqrt(confidence),
+                censored=flags,
+                correlation=0,
             )
             for logs, flags in zip((logs_over, logs_under), late, strict=True)
         ]
         found = _difference(both[0], both[1], confidence)
     else:
         shifts = np.sort((logs_over[:, None] - logs_under[None, :]).ravel())
-        cut = _cut(_rank_sums(n, m), confidence)
+        place = ranks.cut(ranks.sums(n, m), confidence)
         found = Estimate(
             effect=float(np.median(shifts)),
-            low=float(shifts[cut - 1]) if cut else None,
-            high=float(shifts[-cut]) if cut else None,
+            low=float(shifts[place - 1]) if place else None,
+            high=float(shifts[-place]) if place else None,
             confidence=confidence,
             n=min(n, m),
             unit="log",
@@ -153,12 +176,29 @@ def independent_ratio(
     return _from_logs(found)
 
 
+def inflation(correlation: float) -> float:
+    """How much wider the interval of a mean is where each sample is so correlated with the next.
+
+    Raises ValueError unless the correlation is at least 0 and less than 1.
+    """
+    if not 0 <= correlation < 1:
+        raise ValueError(f"a correlation to allow for is from 0 up to 1, not {correlation:g}")
+    return math.sqrt((1 + correlation) / (1 - correlation))
+
+
+def rounded(ratio: float) -> float:
+    """Twelve digits: what is 1.25 on paper shall not exceed 1.25 by its logarithm's error."""
+    return float(f"{ratio:.12g}")
+
+
 def proportion_bound(bad: int, n: int, *, confidence: float = 0.95) -> float:
     """Upper bound of the share of exceptions, ``bad`` of ``n`` having been seen.
 
     Exact binomial, one-sided: C. J. Clopper and E. S. Pearson, Biometrika 26 (1934). About ``3/n``
     where none was seen.
     """
+    if bad == 0 < n:
+        return float(1 - (1 - confidence) ** (1 / n))
     from scipy.stats import beta
 
     return 1.0 if bad >= n else float(beta.ppf(confidence, bad + 1, n - bad))
@@ -265,37 +305,34 @@ def _check(values: Sequence[float]) -> None:
 
 
 def _order_statistics(
-    lows: Sequence[float], highs: Sequence[float], *, unit: str, confidence: float, censored: int
+    lows: Sequence[float],
+    highs: Sequence[float],
+    *,
+    unit: str,
+    confidence: float,
+    censored: int,
+    correlation: float,
 ) -> Estimate:
     """Median of values of which each is known to lie between its low and its high."""
     import numpy as np
 
     by_low, by_high = (np.sort(np.asarray(ends, dtype=float)) for ends in (lows, highs))
-    low_rank, high_rank = _median_ranks(len(lows), confidence)
+    low_rank, high_rank = ranks.of_median(len(lows), confidence)
     medians = (_middle(by_low), _middle(by_high))
+
+    def widened(ends: FloatArray, rank: int | None, median: float) -> float | None:
+        return None if rank is None else _widened(float(ends[rank]), median, correlation)
+
     return Estimate(
         effect=_finite(medians[0]) if medians[0] == medians[1] else None,
-        low=_finite(float(by_low[low_rank])) if low_rank is not None else None,
-        high=_finite(float(by_high[high_rank])) if high_rank is not None else None,
+        low=widened(by_low, low_rank, medians[0]),
+        high=widened(by_high, high_rank, medians[1]),
         confidence=confidence,
         n=len(lows),
         unit=unit,
         method="median, order statistics",
         censored=censored,
     )
-
-
-def _median_ranks(n: int, confidence: float) -> tuple[int | None, int | None]:
-    """Zero-based ranks whose order statistics hold the median with at least ``confidence``."""
-    from scipy.special import bdtr, bdtrik  # a quarter of the time that scipy.stats takes to load
-
-    # An equality that is exact on paper shall not be lost to rounding.
-    tail = (1 - confidence) / 2 * (1 + 1e-9)
-    if bdtr(0, n, 0.5) >= tail:
-        return None, None
-    rank = math.ceil(bdtrik(tail, n, 0.5))
-    rank -= bool(bdtr(rank - 1, n, 0.5) >= tail)  # the inverse may be one too far by rounding
-    return rank - 1, n - rank
 
 
 def _middle(ascending: FloatArray) -> float:
@@ -306,19 +343,24 @@ def _middle(ascending: FloatArray) -> float:
 
 
 def _walsh(
-    lows: Sequence[float], highs: Sequence[float], *, confidence: float, censored: int
+    lows: Sequence[float],
+    highs: Sequence[float],
+    *,
+    confidence: float,
+    censored: int,
+    correlation: float,
 ) -> Estimate:
     """Pseudo-median: all averages of two values, and Tukey's interval between two of them."""
     import numpy as np
 
     n = len(lows)
     by_low, by_high = (_averages(np.asarray(ends, dtype=float)) for ends in (lows, highs))
-    cut = _cut(_signed_ranks(n), confidence)
+    place = ranks.cut(ranks.signed(n), confidence)
     medians = (float(np.median(by_low)), float(np.median(by_high)))
     return Estimate(
         effect=_finite(medians[0]) if medians[0] == medians[1] else None,
-        low=_finite(float(by_low[cut - 1])) if cut else None,
-        high=_finite(float(by_high[-cut])) if cut else None,
+        low=_widened(float(by_low[place - 1]), medians[0], correlation) if place else None,
+        high=_widened(float(by_high[-place]), medians[1], correlation) if place else None,
         confidence=confidence,
         n=n,
         unit="log",
@@ -335,58 +377,6 @@ def _averages(values: FloatArray) -> FloatArray:
     with np.errstate(invalid="ignore"):  # the average of two opposite infinities is neither
         found = values[first] / 2 + values[second] / 2
     return np.sort(found)
-
-
-def _cut(counts: FloatArray, confidence: float) -> int:
-    """How far from each end the interval of a rank test begins; 0: nowhere.
-
-    ``counts``: probabilities of the statistic's values, ascending from 0.
-    """
-    import numpy as np
-
-    # An equality that is exact on paper shall not be lost to rounding.
-    tail = (1 - confidence) / 2 * (1 + 1e-9)
-    return int(np.searchsorted(np.cumsum(counts), tail, side="right"))
-
-
-@functools.cache
-def _signed_ranks(n: int) -> FloatArray:
-    """Distribution of the signed-rank statistic: subsets of the ranks 1..n, by their sum."""
-    import numpy as np
-
-    found = np.zeros(n * (n + 1) // 2 + 1)
-    found[0] = 1.0
-    for rank in range(1, n + 1):
-        found[rank:] = (found[rank:] + found[:-rank]) / 2
-        found[:rank] /= 2
-    return found
-
-
-@functools.cache
-def _rank_sums(n: int, m: int) -> FloatArray:
-    """Distribution of the rank-sum statistic, by the Gaussian binomial; normal where that is wide.
-
-    The normal approximation is that of H. B. Mann and D. R. Whitney (1947), with its correction for
-    continuity.
-    """
-    import numpy as np
-    from scipy.stats import norm
-
-    top = n * m
-    if n + m > RANK_SUMS_LIMIT:
-        at = np.arange(top + 1) + 0.5
-        cumulated = norm.cdf(at, loc=top / 2, scale=math.sqrt(top * (n + m + 1) / 12))
-        return np.diff(cumulated, prepend=0.0)
-    found = np.zeros(top + 1)
-    found[0] = 1.0
-    for i in range(1, n + 1):
-        # Times (1 - q^(m+i)), over (1 - q^i); kept a distribution on the way.
-        shifted = found.copy()
-        shifted[m + i :] -= found[: max(0, top + 1 - m - i)]
-        for start in range(i):
-            shifted[start::i] = np.cumsum(shifted[start::i])
-        found = shifted * (i / (m + i))
-    return np.clip(found, 0.0, None)
 
 
 def _bootstrap_mean(values: Sequence[float], *, confidence: float, seed: int) -> Estimate:
@@ -448,5 +438,13 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
+def _widened(end: float, centre: float, correlation: float) -> float | None:
+    """An end of an interval, moved away from its centre; None where it is unbounded."""
+    return _finite(end + (inflation(correlation) - 1) * (end - centre))
+
+
 def _exp(value: float | None) -> float | None:
-    return None if value is None else math.exp(value)
+    try:
+        return None if value is None else rounded(math.exp(value))
+    except OverflowError:
+        return None

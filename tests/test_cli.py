@@ -43,7 +43,7 @@ def test_a_wrong_request_is_a_usage_error(
     assert "usage: vmvc" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", ["setup", "doctor", "report", "judge", "clean"])
+@pytest.mark.parametrize("command", ["setup", "doctor", "report", "judge", "calibrate", "clean"])
 def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         cli.main([command, "--help"])

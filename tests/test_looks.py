@@ -20,8 +20,8 @@ def test_the_last_look_is_the_whole_plan(most):
 
 def test_more_pairs_have_more_looks():
     assert declared(6) == (6,)
-    assert declared(20) == (8, 12, 20)
-    assert declared(40) == (8, 12, 18, 40)
+    assert declared(20) == (8, 11, 20)
+    assert declared(40) == (8, 11, 16, 24, 40)
 
 
 def test_below_six_nothing_can_be_planned():
@@ -76,3 +76,25 @@ def test_looks_are_taken_together():
 def test_a_row_that_has_changed_is_refused():
     with pytest.raises(ValueError, match="excludes"):
         estimated((8, 100), 100, 0.95, of([1.0] * 8 + [9.0] * 92))
+
+
+@pytest.mark.parametrize("bad", [(0,), (8, 8, 20), (20, 8), (-8, 20)])
+def test_looks_that_do_not_ascend_are_refused(bad):
+    with pytest.raises(ValueError, match="ascend"):
+        confidences(bad, 0.95)
+
+
+@given(
+    st.integers(LEAST, 60),
+    st.lists(st.floats(0.1, 10), min_size=60, max_size=60),
+    st.sampled_from([0.8, 0.9, 0.95]),
+)
+def test_less_confidence_never_widens_what_all_looks_say(most, values, less):
+    looks = declared(most)
+    try:
+        narrow = estimated(looks, most, less, of(values))
+        wide = estimated(looks, most, 0.99, of(values))
+    except ValueError:  # looks that exclude each other say nothing
+        return
+    assert wide.low is None or narrow.low >= wide.low
+    assert wide.high is None or narrow.high <= wide.high
