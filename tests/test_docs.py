@@ -74,6 +74,7 @@ def test_the_recorded_samples_still_give_the_recorded_verdicts():
             observations=tuple(o for o in log.observations if (o.experiment, o.pair) == key),
             missing=tuple(m for m in log.missing if (m.experiment, m.pair) == key),
             host=log.run.host,
+            allowance=next((a for a in log.allowances if (a.experiment, a.pair) == key), None),
         )
         assert judge(result.reading, evidence, seed=log.run.seed) == result.judgement
 
