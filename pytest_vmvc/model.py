@@ -163,7 +163,7 @@ class Allowance(msgspec.Struct, frozen=True, kw_only=True, tag_field="record", t
 
     experiment: str
     pair: str
-    figure: float
+    figure: Annotated[float, msgspec.Meta(ge=1)]
     """By which a machine's times are divided: a fixed multiple of the worst slowdown."""
     worst: str
     """The part of the battery that was slowed down most."""
