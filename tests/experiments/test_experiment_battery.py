@@ -1,5 +1,7 @@
 """The battery: the same works on both sides, and by how much the guest is slower."""
 
+import itertools
+
 import pytest
 from bench import Bench
 
@@ -10,9 +12,18 @@ from pytest_vmvc.experiments import battery
 from pytest_vmvc.model import Completed
 from pytest_vmvc.subjects import Pair, catalog
 
-ROUND_TRIP_S = 0.03
 HOST_S = 1e-4
 """Once any work on the host."""
+ROUND_S = 10.0
+"""From one round to the next, on every clock that is right."""
+
+
+@pytest.fixture(autouse=True)
+def stopwatch(request, monkeypatch):
+    """The host's clock: each side is sent its round as if nothing else took time."""
+    if not request.node.get_closest_marker("machine"):
+        ticks = (ROUND_S * (look // 2) for look in itertools.count())
+        monkeypatch.setattr(battery, "monotonic", lambda: next(ticks))
 
 
 @pytest.fixture(autouse=True)
@@ -24,22 +35,30 @@ def program(request, monkeypatch, tmp_path):
     monkeypatch.setattr(battery.minimal, "program", lambda: path)
 
 
-def works(slowdowns=None, *, system="ext2/ext3", asked=None, status=0):
+def works(slowdowns=None, *, system="ext2/ext3", asked=None, status=0, speed=1.0):
     """A script that plays one side: what each part takes there, over the host's."""
-    by_script = {part.script: part.name for part in battery.PARTS}
+    rounds = itertools.count()
+
+    def round_of(script):
+        now, said = next(rounds) * ROUND_S * speed, []
+        for line in script.splitlines():
+            if line == battery.MARK:
+                said.append(f"{now:.6f}")
+            for part in battery.PARTS:
+                if line.endswith(f"; {part.script}) || exit 1"):
+                    times = int(line.split()[2].rstrip(";"))
+                    now += HOST_S * times * (slowdowns or {}).get(part.name, 1.0)
+        return "\n".join(said).encode()
 
     def script(_name, argv, stdin):
         if asked is not None:
             asked.append((argv, stdin))
-        seconds, said, ended = 0.0, b"", 0
+        said, ended = b"", 0
         if battery.WORK in argv:
-            work, times = argv[-2], int(argv[-1])
-            slowdown = (slowdowns or {}).get(by_script.get(work, ""), 1.0)
-            seconds = ROUND_TRIP_S + (HOST_S * times * slowdown if work in by_script else 0)
-            ended = status
+            said, ended = round_of(argv[-1]), status
         if battery.CARRY in argv:
             said = f"{system}\n".encode()
-        return Completed(argv=argv, exit_status=ended, stdout=said, stderr=b"", duration_s=seconds)
+        return Completed(argv=argv, exit_status=ended, stdout=said, stderr=b"", duration_s=0.0)
 
     return script
 
@@ -126,6 +145,16 @@ def test_a_work_that_takes_no_time_is_no_measurement(scope):
     planted = {part.name: 0.0 for part in battery.PARTS}
     with pytest.raises(InfrastructureError, match="no longer than nothing"):
         Bench(both(scope, works(planted))).measure("battery")
+
+
+@pytest.mark.parametrize("speed", [0.5, 0.88, 1.12, 2.0])
+def test_a_clock_that_goes_at_another_speed_is_not_trusted(scope, speed):
+    with pytest.raises(InfrastructureError, match="the clock of vm goes"):
+        Bench(both(scope, works(speed=speed))).measure("battery")
+
+
+def test_a_clock_that_is_nearly_right_is_good_enough(scope):
+    assert Bench(both(scope, works(speed=1.05))).measure("battery").observations
 
 
 @pytest.mark.machine
