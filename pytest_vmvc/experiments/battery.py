@@ -81,7 +81,7 @@ PARTS = (
         name="context switches",
         script="(while read -r x; do echo; done <there >back) & exec 3>there 4<back; "
         f"{_loop('echo >&3; read -r x <&4')}; exec 3>&-; wait",
-        times=500,
+        times=300,
     ),
     Part(
         name="timer",
@@ -92,7 +92,7 @@ PARTS = (
     Part(
         name="disk",
         script='./busybox dd if=/dev/zero of=durable bs=64k count="$1" conv=fsync 2>/dev/null',
-        times=128,
+        times=256,
         host_factor=1,
     ),
 )
