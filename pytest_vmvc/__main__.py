@@ -1,4 +1,4 @@
-"""The command line: ``vmvc setup``, ``doctor``, ``report``, ``judge``, ``claims``, ``calibrate``, ``clean``."""
+"""The command line: setup, doctor, report, judge, claims, calibrate, clean."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from pytest_vmvc import looks, stats
+from pytest_vmvc import allowance, looks, stats
 from pytest_vmvc.errors import LedgerError, UsageError
 from pytest_vmvc.model import (
     EMULATED,
@@ -98,8 +98,11 @@ def settled(reading: Reading, evidence: Evidence, *, seed: int = 0) -> bool:
                 estimate = _quotient(question, evidence, seed=seed)
     except (ValueError, ArithmeticError):
         return False
-    decided = stats.decide(estimate, question.op, question.threshold) is not Verdict.INCONCLUSIVE
-    return decided and estimate.n >= question.min_n
+    found_so_far = (
+        stats.decide(estimate, question.op, question.threshold),
+        *_divided(question, evidence, estimate),
+    )
+    return Verdict.INCONCLUSIVE not in found_so_far and estimate.n >= question.min_n
 
 
 def readings_hash(claims: Iterable[Claim]) -> str:
@@ -332,24 +335,62 @@ def _conclude(
     elif _bent(question, evidence, "inflates"):
         leans = Verdict.SUPPORTED if inflated_supports else Verdict.REFUTED
         if inflated_supports is None or verdict == leans:
-            reason = (
-                f"emulated: the machine ran without hardware virtualisation, which makes its "
-                f"figure larger; what looks {verdict.value} may be the emulator's doing"
-            )
-            verdict = Verdict.INCONCLUSIVE
+            verdict, reason = _discounted(question, evidence, verdict, estimate)
         else:
             reason = "a fortiori: emulation makes the machine's figure larger, never smaller"
     return Judgement(verdict=verdict, finding=finding, reason=reason, estimate=estimate)
 
 
+def _discounted(
+    question: Bound | Ratio | Slope, evidence: Evidence, verdict: Verdict, estimate: Estimate
+) -> tuple[Verdict, str]:
+    """What is left of a verdict that emulation may have caused, and why."""
+    reason = (
+        f"emulated: the machine ran without hardware virtualisation, which makes its "
+        f"figure larger; what looks {verdict.value} may be the emulator's doing"
+    )
+    divided = _divided(question, evidence, estimate)
+    if evidence.allowance is None or not divided:
+        return Verdict.INCONCLUSIVE, reason
+    words = f"the machine's figure is divided by {allowance.words(evidence.allowance)}"
+    if all(found is verdict for found in divided):
+        return verdict, f"holds even after {words}"
+    return Verdict.INCONCLUSIVE, f"{reason}: it does not hold any more once {words}"
+
+
+def _divided(
+    question: Bound | Ratio | Slope, evidence: Evidence, estimate: Estimate
+) -> list[Verdict]:
+    """What the interval says after the figure of each emulated machine is divided; mostly nothing.
+
+    With one on both sides each may have been slowed down by another factor: first the one is
+    divided, then the other.
+    """
+    allowed = evidence.allowance
+    unit = _series(evidence, question.subject, question.metric).metric.unit
+    if allowed is None or not allowance.covers(unit) or not _bent(question, evidence, "inflates"):
+        return []
+    # What divides the denominator multiplies the quotient.
+    factors = (1 / allowed.figure, allowed.figure)
+    return [
+        stats.decide(allowance.scaled(estimate, factor), question.op, question.threshold)
+        for factor, subject in zip(factors, subjects_of(question), strict=False)
+        if _emulated(evidence, subject, question.metric)
+    ]
+
+
 def _bent(question: Question, evidence: Evidence, way: str) -> bool:
     """Whether emulation bends a machine's figure in this question that way."""
-    for subject in subjects_of(question):
-        series = _series(evidence, subject, question.metric)
-        emulated = series.facts is not None and series.facts.accelerator in EMULATED
-        if emulated and series.metric.emulation == way:
-            return True
-    return False
+    return any(
+        _series(evidence, subject, question.metric).metric.emulation == way
+        and _emulated(evidence, subject, question.metric)
+        for subject in subjects_of(question)
+    )
+
+
+def _emulated(evidence: Evidence, subject: str, metric: str) -> bool:
+    facts = _series(evidence, subject, metric).facts
+    return facts is not None and facts.accelerator in EMULATED
 
 
 def _flattered(question: Fact, evidence: Evidence, values: Sequence[Scalar]) -> bool:

@@ -13,12 +13,13 @@ from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from typing import Any
 
+import msgspec
 from filelock import FileLock, Timeout
 
-from pytest_vmvc import experiments, judge
+from pytest_vmvc import allowance, experiments, judge
 from pytest_vmvc.errors import InfrastructureError
 from pytest_vmvc.experiments.base import Ended, Experiment, Note, Recorder, Rider, Settings
-from pytest_vmvc.model import Evidence, Host, Reading, Record
+from pytest_vmvc.model import EMULATED, Allowance, Evidence, Host, Missing, Reading, Record
 from pytest_vmvc.paths import state_dir
 from pytest_vmvc.subjects import Pair
 
@@ -74,6 +75,9 @@ class Lab:
             with self._alone():
                 self._survey()
                 if (name, pair) not in self._evidence:
+                    if _is_timed(name):
+                        self._gauge(pair)
+                        self._close()
                     self._make(name, pair)
                     self._close()
         found = self._evidence[name, pair]
@@ -105,6 +109,8 @@ class Lab:
             try:
                 for part in wait(parts, return_when=FIRST_EXCEPTION).done:
                     part.result()
+                for pair in dict.fromkeys(on for name, on in self._wanted if _is_timed(name)):
+                    self._gauge(pair)  # its machine stands already, and waits
             except BaseException:
                 self._ended.set()  # the threads leave their environments at their next record
                 for part in parts:
@@ -142,6 +148,29 @@ class Lab:
         for rider, (_, own) in riders.items():
             self._evidence[rider, pair] = failed or own.evidence(host)
 
+    def _gauge(self, pair: str) -> None:
+        """Have the battery's evidence, once, where this pair's machines are emulated.
+
+        Without it nothing is allowed for, so what breaks it is written down and hurts nobody else.
+        """
+        battery = (experiments.BATTERY, pair)
+        machines = [one for one in self.pair(pair).subjects.values() if one.kind == "vm"]
+        emulated = any(one.facts.accelerator in EMULATED for one in machines)
+        if battery in self._evidence or not emulated:
+            return
+        self._make(*battery)
+        if isinstance(broken := self._evidence.get(battery), Exception):
+            reason = f"{type(broken).__name__}: {broken}"
+            self._write(Missing(experiment=battery[0], pair=pair, subject="vm", reason=reason))
+
+    def _allowed(self, name: str, pair: str) -> Allowance | None:
+        """What emulation may have cost the machines of an experiment that times something."""
+        if not _is_timed(name):
+            return None
+        found = self._evidence.get((experiments.BATTERY, pair))
+        made = allowance.derived(found) if isinstance(found, Evidence) else None
+        return made and msgspec.structs.replace(made, experiment=name)
+
     def _recorder(
         self,
         of: Experiment | Rider,
@@ -165,6 +194,7 @@ class Lab:
             riders=riders,
             ended=self._ended,
             settled=settled if asked else None,
+            allowance=self._allowed(of.name, pair),
         )
 
     def _write(self, record: Record) -> None:
@@ -191,3 +221,8 @@ class Lab:
             yield
         finally:
             lock.release()
+
+
+def _is_timed(name: str) -> bool:
+    """Whether emulation's slowness is in what it finds, and is not what it looks for."""
+    return name != experiments.BATTERY and not experiments.is_survey(name)

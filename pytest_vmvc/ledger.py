@@ -15,6 +15,7 @@ import msgspec
 from pytest_vmvc.errors import LedgerError
 from pytest_vmvc.model import (
     SCHEMA_VERSION,
+    Allowance,
     End,
     Evidence,
     Missing,
@@ -104,6 +105,7 @@ class RunLog(msgspec.Struct, frozen=True, kw_only=True):
     observations: tuple[Observation, ...] = ()
     missing: tuple[Missing, ...] = ()
     retries: tuple[Retry, ...] = ()
+    allowances: tuple[Allowance, ...] = ()
     results: tuple[Result, ...] = ()
     end: End | None = None
     problems: tuple[str, ...] = ()
@@ -114,7 +116,7 @@ class RunLog(msgspec.Struct, frozen=True, kw_only=True):
         head: tuple[Record, ...] = () if self.run is None else (self.run,)
         tail: tuple[Record, ...] = () if self.end is None else (self.end,)
         body: tuple[Record, ...] = self.series + self.observations + self.missing
-        body += self.retries + self.results
+        body += self.retries + self.allowances + self.results
         return (*head, *body, *tail)
 
 
@@ -132,6 +134,7 @@ def collect(records: tuple[Record, ...], *, problems: tuple[str, ...] = ()) -> R
         observations=tuple(r for r in records if isinstance(r, Observation)),
         missing=tuple(r for r in records if isinstance(r, Missing)),
         retries=tuple(r for r in records if isinstance(r, Retry)),
+        allowances=tuple(r for r in records if isinstance(r, Allowance)),
         results=tuple(r for r in records if isinstance(r, Result)),
         end=next((r for r in reversed(records) if isinstance(r, End)), None),
         problems=problems,
@@ -172,11 +175,13 @@ def evidence(log: RunLog) -> dict[tuple[str, str], Evidence]:
         for record in getattr(log, kind):
             of = found.setdefault((record.experiment, record.pair), {})
             of.setdefault(kind, []).append(record)
+    allowances = {(one.experiment, one.pair): one for one in log.allowances}
     return {
         (experiment, pair): Evidence(
             experiment=experiment,
             pair=pair,
             host=host,
+            allowance=allowances.get((experiment, pair)),
             **{kind: tuple(records) for kind, records in of.items()},
         )
         for (experiment, pair), of in found.items()

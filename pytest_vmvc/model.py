@@ -7,7 +7,7 @@ from typing import Annotated, Literal, NoReturn
 
 import msgspec
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Version of the results file; raised with every change that an old reader would not understand."""
 
 Kind = Literal["container", "vm", "process"]
@@ -160,6 +160,21 @@ class Retry(msgspec.Struct, frozen=True, kw_only=True, tag_field="record", tag="
     error: str
 
 
+class Allowance(msgspec.Struct, frozen=True, kw_only=True, tag_field="record", tag="allowance"):
+    """What emulation may at most have cost the machines of an experiment, by a battery of work."""
+
+    experiment: str
+    pair: str
+    figure: Annotated[float, msgspec.Meta(ge=1)]
+    """By which a machine's times are divided: a fixed multiple of the worst slowdown."""
+    worst: str
+    """The part of the battery that was slowed down most."""
+    n: int
+    """Rounds of the battery, each in the guest and on the host."""
+    parts: dict[str, float]
+    """Median slowdown of each part, the guest's time over the host's."""
+
+
 class Host(msgspec.Struct, frozen=True, kw_only=True):
     """The host manifest: what a reader needs to know whether this host is like theirs."""
 
@@ -187,6 +202,8 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     missing: tuple[Missing, ...] = ()
     retries: tuple[Retry, ...] = ()
     host: Host | None = None
+    allowance: Allowance | None = None
+    """Measured in the same run on the same pair, where its machines were emulated and timed."""
 
     def find(self, subject: str, metric: str) -> Series | None:
         """The header of one row, or None where it was not measured."""
@@ -398,6 +415,6 @@ class End(msgspec.Struct, frozen=True, kw_only=True, tag_field="record", tag="en
 
 
 Record = Annotated[
-    Run | Series | Observation | Missing | Retry | Result | End,
+    Run | Series | Observation | Missing | Retry | Allowance | Result | End,
     msgspec.Meta(title="a line of results.jsonl"),
 ]

@@ -14,6 +14,7 @@ from pytest_vmvc.errors import InfrastructureError, Unavailable
 from pytest_vmvc.looks import declared
 from pytest_vmvc.measure import Plan, Sample, Taken, interleave
 from pytest_vmvc.model import (
+    Allowance,
     Evidence,
     Facts,
     Host,
@@ -91,6 +92,7 @@ class Recorder:
 
     ``riders`` share the environments of this experiment, each with a recorder of its own; once
     ``ended`` is set, every call raises `Ended`, so that the experiment's environments are left.
+    ``allowance`` is what emulation may have cost its machines: it is taken down first.
     """
 
     def __init__(
@@ -103,6 +105,7 @@ class Recorder:
         riders: Mapping[str, tuple[Rider, Recorder]] | None = None,
         ended: threading.Event | None = None,
         settled: Callable[[Evidence], bool] | None = None,
+        allowance: Allowance | None = None,
     ) -> None:
         self._riders = dict(riders or {})
         self._beside: dict[str, set[str]] = {}
@@ -117,6 +120,9 @@ class Recorder:
         self._observations: list[Observation] = []
         self._missing: list[Missing] = []
         self._retries: list[Retry] = []
+        self._allowance = allowance
+        if allowance is not None:
+            sink(allowance)
 
     def observe(
         self,
@@ -277,4 +283,5 @@ class Recorder:
             missing=tuple(self._missing),
             retries=tuple(self._retries),
             host=host,
+            allowance=self._allowance,
         )

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from pytest_vmvc.ledger import RunLog, collect
 from pytest_vmvc.model import (
+    Allowance,
     Bound,
     Claim,
     End,
@@ -404,6 +405,20 @@ def sample_records(*, seed: int = 1) -> tuple[Record, ...]:
             subject="vm",
             block=3,
             error="the serial console closed before the answer",
+        ),
+        Allowance(
+            experiment=EXPERIMENT,
+            pair="minimal",
+            figure=34.2,
+            worst="fork + exec",
+            n=3,
+            parts={"arithmetic": 9.5, "fork + exec": 17.1, "timer": 1.1},
+        ),
+        Missing(
+            experiment="battery",
+            pair="minimal",
+            subject="disk",
+            reason="files of vm are in memory: there is no disk",
         ),
     ]
     seen = [record for record in body if isinstance(record, Observation)]

@@ -95,7 +95,7 @@ def hostile(value: Any) -> Any:
             key: child
             if key in fixed and isinstance(child, str)
             else {f"{HOSTILE}{name}": x for name, x in child.items()}
-            if key in ("versions", "extra", "marks")
+            if key in ("versions", "extra", "marks", "parts")
             else hostile(child)
             for key, child in value.items()
         }
@@ -152,6 +152,19 @@ def test_provenance_is_shown(log: RunLog, html: str) -> None:
     assert log.missing[0].reason in text
     assert log.retries[0].error in text
     assert "emulated in software" in text
+
+
+def test_the_battery_and_its_allowance_are_shown_the_worst_part_first(html: str) -> None:
+    text = Page(html).text
+    assert "Allowance 34.2×, from fork + exec, the worst of 3 parts; medians of 3 rounds." in text
+    assert text.index("17.1×") < text.index("9.50×") < text.index("1.10×")
+    assert "Not measured: disk on minimal: files of vm are in memory" in text
+
+
+def test_without_a_battery_nothing_is_said_of_one(log: RunLog) -> None:
+    gaps = tuple(gap for gap in log.missing if gap.experiment != "battery")
+    bare = msgspec.structs.replace(log, allowances=(), missing=gaps)
+    assert "Slowdown by emulation" not in Page(render(bare)).text
 
 
 def test_the_board_counts_right(log: RunLog, html: str) -> None:
