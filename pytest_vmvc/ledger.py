@@ -15,6 +15,7 @@ import msgspec
 from pytest_vmvc.errors import LedgerError
 from pytest_vmvc.model import (
     SCHEMA_VERSION,
+    Conditions,
     End,
     Missing,
     Observation,
@@ -103,6 +104,7 @@ class RunLog(msgspec.Struct, frozen=True, kw_only=True):
     observations: tuple[Observation, ...] = ()
     missing: tuple[Missing, ...] = ()
     retries: tuple[Retry, ...] = ()
+    conditions: tuple[Conditions, ...] = ()
     results: tuple[Result, ...] = ()
     end: End | None = None
     problems: tuple[str, ...] = ()
@@ -113,7 +115,7 @@ class RunLog(msgspec.Struct, frozen=True, kw_only=True):
         head: tuple[Record, ...] = () if self.run is None else (self.run,)
         tail: tuple[Record, ...] = () if self.end is None else (self.end,)
         body: tuple[Record, ...] = self.series + self.observations + self.missing
-        body += self.retries + self.results
+        body += self.retries + self.conditions + self.results
         return (*head, *body, *tail)
 
 
@@ -131,6 +133,7 @@ def collect(records: tuple[Record, ...], *, problems: tuple[str, ...] = ()) -> R
         observations=tuple(r for r in records if isinstance(r, Observation)),
         missing=tuple(r for r in records if isinstance(r, Missing)),
         retries=tuple(r for r in records if isinstance(r, Retry)),
+        conditions=tuple(r for r in records if isinstance(r, Conditions)),
         results=tuple(r for r in records if isinstance(r, Result)),
         end=next((r for r in reversed(records) if isinstance(r, End)), None),
         problems=problems,

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, NoReturn
 
 import msgspec
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Version of the results file; raised with every change that an old reader would not understand."""
 
 Kind = Literal["container", "vm", "process"]
@@ -158,6 +158,32 @@ class Retry(msgspec.Struct, frozen=True, kw_only=True, tag_field="record", tag="
     error: str
 
 
+class Check(msgspec.Struct, frozen=True, kw_only=True):
+    """A validity gate that was looked at: a figure, its limit, and whether it kept to it."""
+
+    name: str
+    figure: Scalar
+    """None where nothing could be told; a name for the clock source."""
+    op: Literal["<=", ">=", "within", "not"]
+    """``within``: between ``1 / limit`` and ``limit``; ``not``: none of the names in ``limit``."""
+    limit: float | str
+    unit: str
+    passed: bool | None
+    """None: not available, which is neither passed nor failed."""
+    spoils: Literal["time", "memory"] = "time"
+    """Which figures it spoils: ``memory`` also those in bytes, ``time`` all but those."""
+    note: str = ""
+    """Why it is not available, or the interval of its figure."""
+
+
+class Conditions(msgspec.Struct, frozen=True, kw_only=True, tag_field="record", tag="conditions"):
+    """The state of the host around a timed experiment, looked at before its outcome."""
+
+    experiment: str
+    pair: str
+    checks: tuple[Check, ...]
+
+
 class Host(msgspec.Struct, frozen=True, kw_only=True):
     """The host manifest: what a reader needs to know whether this host is like theirs."""
 
@@ -184,6 +210,8 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     observations: tuple[Observation, ...] = ()
     missing: tuple[Missing, ...] = ()
     retries: tuple[Retry, ...] = ()
+    conditions: tuple[Conditions, ...] = ()
+    """None of them: it timed nothing, or its record is older than they are."""
     host: Host | None = None
 
     def find(self, subject: str, metric: str) -> Series | None:
@@ -329,6 +357,8 @@ class Judgement(msgspec.Struct, frozen=True, kw_only=True):
     reason: str = ""
     """Why it is not decided, or which rule decided it."""
     estimate: Estimate | None = None
+    checks: tuple[Check, ...] = ()
+    """Gates on its own samples; those on the host are in the experiment's `Conditions`."""
     scope: str = ""
 
 
@@ -379,6 +409,6 @@ class End(msgspec.Struct, frozen=True, kw_only=True, tag_field="record", tag="en
 
 
 Record = Annotated[
-    Run | Series | Observation | Missing | Retry | Result | End,
+    Run | Series | Observation | Missing | Retry | Conditions | Result | End,
     msgspec.Meta(title="a line of results.jsonl"),
 ]

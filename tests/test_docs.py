@@ -73,6 +73,7 @@ def test_the_recorded_samples_still_give_the_recorded_verdicts():
             series=tuple(s for s in log.series if (s.experiment, s.pair) == key),
             observations=tuple(o for o in log.observations if (o.experiment, o.pair) == key),
             missing=tuple(m for m in log.missing if (m.experiment, m.pair) == key),
+            conditions=tuple(c for c in log.conditions if (c.experiment, c.pair) == key),
             host=log.run.host,
         )
         assert judge(result.reading, evidence, seed=log.run.seed) == result.judgement

@@ -12,6 +12,8 @@ from pytest_vmvc.errors import LedgerError
 from pytest_vmvc.ledger import LedgerWriter, RunLog
 from pytest_vmvc.model import (
     SCHEMA_VERSION,
+    Check,
+    Conditions,
     End,
     Host,
     Judgement,
@@ -53,6 +55,11 @@ RUN = Run(
     host=HOST,
 )
 MISSING = Missing(experiment="e", pair="p", subject="vm", reason="no QEMU")
+CONDITIONS = Conditions(
+    experiment="e",
+    pair="p",
+    checks=(Check(name="load", figure=None, op="<=", limit=10, unit="%", passed=None),),
+)
 RETRY = Retry(experiment="e", pair="p", subject="vm", block=2, error="died")
 RESULT = Result(
     claim="table.x",
@@ -72,7 +79,7 @@ def observation(value: object = 1.5, **changes: object) -> Observation:
     return Observation(**{**plain, "value": value, **changes})  # type: ignore[arg-type]
 
 
-RECORDS: tuple[Record, ...] = (RUN, observation(), MISSING, RETRY, RESULT, END)
+RECORDS: tuple[Record, ...] = (RUN, observation(), MISSING, RETRY, CONDITIONS, RESULT, END)
 
 
 def written(path: Path, *records: Record) -> Path:
@@ -89,6 +96,7 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
         observations=(observation(),),
         missing=(MISSING,),
         retries=(RETRY,),
+        conditions=(CONDITIONS,),
         results=(RESULT,),
         end=END,
     )
@@ -259,4 +267,13 @@ def test_the_schema_knows_every_record() -> None:
         for struct in ledger.json_schema()["$defs"].values()
         if "record" in struct.get("properties", {})
     }
-    assert tags == {"run", "series", "observation", "missing", "retry", "result", "end"}
+    assert tags == {
+        "run",
+        "series",
+        "observation",
+        "missing",
+        "retry",
+        "conditions",
+        "result",
+        "end",
+    }

@@ -10,6 +10,7 @@ import pytest
 from pytest_vmvc.experiments import CATALOGUE
 
 if TYPE_CHECKING:
+    from pytest_vmvc.conditions import Watch
     from pytest_vmvc.lab import Lab
     from pytest_vmvc.model import Evidence
     from pytest_vmvc.plugin.gate import BoundReading
@@ -23,9 +24,22 @@ def vmvc_load_pair(request: pytest.FixtureRequest) -> Callable[[str], Pair]:
 
 
 @pytest.fixture(scope="session")
-def vmvc_lab(request: pytest.FixtureRequest, vmvc_load_pair: Callable[[str], Pair]) -> Lab:
+def vmvc_watch() -> Watch:
+    """What looks at the host around each timed experiment; override it where no host is measured.
+
+    Such are tests of your own claims on planted subjects: ``return lambda: tuple``.
+    """
+    from pytest_vmvc.conditions import watch
+
+    return watch
+
+
+@pytest.fixture(scope="session")
+def vmvc_lab(
+    request: pytest.FixtureRequest, vmvc_load_pair: Callable[[str], Pair], vmvc_watch: Watch
+) -> Lab:
     """The run's bench, on which each experiment is made at most once on each pair."""
-    return _session(request).lab(vmvc_load_pair)  # type: ignore[no-any-return]
+    return _session(request).lab(vmvc_load_pair, vmvc_watch)  # type: ignore[no-any-return]
 
 
 @pytest.fixture

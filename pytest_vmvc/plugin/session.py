@@ -27,6 +27,7 @@ from pytest_vmvc.plugin import collection, gate, options, terminal
 from pytest_vmvc.resources import RunScope
 
 if TYPE_CHECKING:
+    from pytest_vmvc.conditions import Watch
     from pytest_vmvc.subjects import Pair
 
 ENDING_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
@@ -130,7 +131,7 @@ class Session:
 
         return catalog.load(name, self.scope)
 
-    def lab(self, load: Callable[[str], Pair]) -> Lab:
+    def lab(self, load: Callable[[str], Pair], watch: Watch) -> Lab:
         """The bench of this process."""
         if self._lab is None:
             self._lab = Lab(
@@ -146,6 +147,7 @@ class Session:
                 ),
                 wanted=self._wanted,
                 readings=self._readings,
+                watch=watch,
             )
         return self._lab
 

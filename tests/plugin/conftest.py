@@ -18,6 +18,10 @@ VM_S = {vm_s}
 LACKING = {lacking}
 
 @pytest.fixture(scope="session")
+def vmvc_watch():
+    return lambda: tuple
+
+@pytest.fixture(scope="session")
 def vmvc_load_pair():
     clock = FakeClock()
     with RunScope() as scope:
