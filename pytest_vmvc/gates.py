@@ -28,7 +28,7 @@ class Quiet(msgspec.Struct, frozen=True, kw_only=True):
     begin: Vitals
     end: Vitals
     loop_s: float
-    """Median time of the loop."""
+    """Time of the fastest run of the loop."""
 
 
 class Seen(NamedTuple):
@@ -277,7 +277,7 @@ GATES = (
     ),
     Gate(
         "calibration", lambda seen: _apart(seen.before.loop_s, seen.after.loop_s), "<=", 10, "%",
-        what="how far the time of a fixed loop (median of three) differs before and after",
+        what="how far the time of a fixed loop (the fastest of five) differs before and after",
         why=_A_TENTH,
     ),
     Gate(

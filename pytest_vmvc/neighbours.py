@@ -106,12 +106,12 @@ def _is_ours(
     if any(one.pid == me for one in line):
         return True
     for one in line:
-        old = _lives(one, before)
-        if one.name.startswith(DAEMONS) or (one.name.startswith(MACHINE) and not old):
+        if one.name.startswith(DAEMONS):
             return True
-        if old:  # what an engine ran before us is somebody else's, with all that it starts
+        # What ran before us is somebody else's, with all that it starts, also inside an engine.
+        if one.pid != FIRST and _lives(one, before):
             return False
-    return False
+    return any(one.name.startswith(MACHINE) for one in line)
 
 
 def _ancestors(process: Process, moment: Mapping[int, Process]) -> list[Process]:

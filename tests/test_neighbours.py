@@ -46,11 +46,13 @@ def used(before, after):
         ([process(9, "dockerd")], [process(9, "dockerd", cpu=8)], 0),
         ([], [process(9, "qemu-system-x86", cpu=8)], 0),
         ([process(9, "qemu-system-x86")], [process(9, "qemu-system-x86", cpu=8)], 8),
+        ([process(9)], [process(9), process(10, "qemu-system-x86", parent=9, cpu=8)], 8),
     ],
     ids=[
         "a neighbour", "a new one", "a pid that was used again", "one that ended",
         "a child of ours",
         "a grandchild", "the kernel", "the engine", "a machine of ours", "somebody's machine",
+        "a new machine of somebody",
     ],
 )  # fmt: skip
 def test_whose_time_it_was(before, after, seconds):

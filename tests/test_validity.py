@@ -6,7 +6,7 @@ import random
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from test_judge import EXPOSED, SIZE, TIME, dosed, evidence, judge_it, steps
 
@@ -220,7 +220,6 @@ anything = st.one_of(
 )
 
 
-@settings(deadline=None)  # the first one loads scipy
 @given(st.lists(st.tuples(anything, anything, st.integers(0, 30)), min_size=1, max_size=30))
 def test_no_row_is_a_trace(rows):
     found = evidence(TIME, vm=[vm for vm, _, _ in rows], container=[c for _, c, _ in rows])

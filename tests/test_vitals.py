@@ -81,7 +81,7 @@ garbage = st.one_of(
 )
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.dictionaries(st.sampled_from(sorted(FILES)), garbage))
 def test_garbage_is_never_a_trace_and_never_a_figure_below_zero(changes):
     with tempfile.TemporaryDirectory() as folder:
