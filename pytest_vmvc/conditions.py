@@ -18,8 +18,8 @@ from pytest_vmvc.vitals import ROOT, Clock
 LOOPS = 5
 """Runs of the calibration loop in a window. The fastest counts: it was disturbed least, and what
 disturbs has gates of its own; what is left is how fast the CPU is."""
-LOOP_STEPS = 250_000
-"""Steps of the loop: some 30 ms of one CPU."""
+LOOP_STEPS = 200_000
+"""Steps of the loop: some 25 ms of one CPU."""
 
 IDLE_S = 1.0
 """How long `now` looks at what others do."""

@@ -25,7 +25,7 @@ from pytest_vmvc.report.wording import (
 )
 from pytest_vmvc.resources import NAME
 
-_GATES: Final = ("gate", "figure", "limit", "", "remark")
+_GATES: Final = ("gate", "figure", "limit", "outcome", "remark")
 
 FACTS_SHOWN: Final = 40
 """Rows of a table of observed facts; the rest is in the raw data."""
