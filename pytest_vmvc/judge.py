@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from pytest_vmvc import allowance, looks, stats
+from pytest_vmvc import allowance, looks, stats, validity
 from pytest_vmvc.errors import LedgerError, UsageError
 from pytest_vmvc.model import (
     EMULATED,
@@ -319,9 +319,11 @@ def _conclude(
     *,
     inflated_supports: bool | None,
 ) -> Judgement:
-    """Apply what stands above the interval: the minimum of pairs, and emulation's bias."""
-    reason = ""
-    if estimate.n < question.min_n:
+    """Apply what stands above the interval: gates, the minimum of pairs, and emulation's bias."""
+    checks = validity.of_samples(question, evidence)
+    if reason := validity.objection(question, evidence, checks):
+        verdict = Verdict.INCONCLUSIVE
+    elif estimate.n < question.min_n:
         verdict = Verdict.INCONCLUSIVE
         reason = f"too few samples: {estimate.n} of at least {question.min_n}"
     elif verdict is Verdict.INCONCLUSIVE:
@@ -338,7 +340,9 @@ def _conclude(
             verdict, reason = _discounted(question, evidence, verdict, estimate)
         else:
             reason = "a fortiori: emulation makes the machine's figure larger, never smaller"
-    return Judgement(verdict=verdict, finding=finding, reason=reason, estimate=estimate)
+    return Judgement(
+        verdict=verdict, finding=finding, reason=reason, estimate=estimate, checks=checks
+    )
 
 
 def _discounted(

@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 from filelock import FileLock, Timeout
 
-from pytest_vmvc import allowance, experiments, judge
+from pytest_vmvc import allowance, conditions, experiments, judge
 from pytest_vmvc.errors import InfrastructureError
 from pytest_vmvc.experiments.base import Ended, Experiment, Note, Recorder, Rider, Settings
 from pytest_vmvc.model import EMULATED, Allowance, Evidence, Host, Missing, Reading, Record
@@ -37,7 +37,8 @@ class Lab:
     time, so that an interrupted run has lost nothing; ``note`` tells a person how far it is.
     ``wanted`` is everything that this run will ask for: what times nothing is then made side by
     side, and riders share the environments of their carrier. ``readings`` are those that will be
-    judged on an experiment: once all of them are settled, it need not go on.
+    judged on an experiment: once all of them are settled, it need not go on. ``watch`` looks at the
+    host before what is timed, and what it returns is called after it.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class Lab:
         wanted: Iterable[Wanted] = (),
         readings: Mapping[str, Sequence[Reading]] | None = None,
         catalogue: Callable[[str], Any] = experiments.load,
+        watch: conditions.Watch = conditions.watch,
     ) -> None:
         self._load = load
         self._host = host
@@ -60,6 +62,7 @@ class Lab:
         self._wanted = tuple(dict.fromkeys(wanted))
         self._readings = dict(readings or {})
         self._catalogue = catalogue
+        self._watch = watch
         self._pairs: dict[str, Pair] = {}
         self._evidence: dict[Wanted, Evidence | Exception] = {}
         self._writing = threading.Lock()
@@ -138,7 +141,11 @@ class Lab:
         record = self._recorder(experiment, pair, riders)
         failed: Exception | None = None
         try:
-            experiment.run(self.pair(pair), record, self.settings)
+            subjects = self.pair(pair)
+            ended = None if experiments.is_survey(name) else self._watch()
+            experiment.run(subjects, record, self.settings)
+            if ended is not None:
+                record.conditions(ended())
         except Ended:
             return
         except Exception as error:  # noqa: BLE001 - raised again for everyone who asks for it

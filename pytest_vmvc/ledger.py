@@ -16,6 +16,7 @@ from pytest_vmvc.errors import LedgerError
 from pytest_vmvc.model import (
     SCHEMA_VERSION,
     Allowance,
+    Conditions,
     End,
     Evidence,
     Missing,
@@ -106,6 +107,7 @@ class RunLog(msgspec.Struct, frozen=True, kw_only=True):
     missing: tuple[Missing, ...] = ()
     retries: tuple[Retry, ...] = ()
     allowances: tuple[Allowance, ...] = ()
+    conditions: tuple[Conditions, ...] = ()
     results: tuple[Result, ...] = ()
     end: End | None = None
     problems: tuple[str, ...] = ()
@@ -116,7 +118,7 @@ class RunLog(msgspec.Struct, frozen=True, kw_only=True):
         head: tuple[Record, ...] = () if self.run is None else (self.run,)
         tail: tuple[Record, ...] = () if self.end is None else (self.end,)
         body: tuple[Record, ...] = self.series + self.observations + self.missing
-        body += self.retries + self.allowances + self.results
+        body += self.retries + self.allowances + self.conditions + self.results
         return (*head, *body, *tail)
 
 
@@ -135,6 +137,7 @@ def collect(records: tuple[Record, ...], *, problems: tuple[str, ...] = ()) -> R
         missing=tuple(r for r in records if isinstance(r, Missing)),
         retries=tuple(r for r in records if isinstance(r, Retry)),
         allowances=tuple(r for r in records if isinstance(r, Allowance)),
+        conditions=tuple(r for r in records if isinstance(r, Conditions)),
         results=tuple(r for r in records if isinstance(r, Result)),
         end=next((r for r in reversed(records) if isinstance(r, End)), None),
         problems=problems,
@@ -171,7 +174,7 @@ def evidence(log: RunLog) -> dict[tuple[str, str], Evidence]:
     """What each experiment found on each pair, by both names: all that a judge was given."""
     host = None if log.run is None else log.run.host
     found: dict[tuple[str, str], dict[str, list[Any]]] = {}
-    for kind in ("series", "observations", "missing", "retries"):
+    for kind in ("series", "observations", "missing", "retries", "conditions"):
         for record in getattr(log, kind):
             of = found.setdefault((record.experiment, record.pair), {})
             of.setdefault(kind, []).append(record)

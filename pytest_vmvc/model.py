@@ -175,6 +175,32 @@ class Allowance(msgspec.Struct, frozen=True, kw_only=True, tag_field="record", t
     """Median slowdown of each part, the guest's time over the host's."""
 
 
+class Check(msgspec.Struct, frozen=True, kw_only=True):
+    """A validity gate that was looked at: a figure, its limit, and whether it kept to it."""
+
+    name: str
+    figure: Scalar
+    """None where nothing could be told; a name for the clock source."""
+    op: Literal["<=", ">=", "within", "not"]
+    """``within``: between ``1 / limit`` and ``limit``; ``not``: none of the names in ``limit``."""
+    limit: float | str
+    unit: str
+    passed: bool | None
+    """None: not available, which is neither passed nor failed."""
+    spoils: Literal["time", "memory"] = "time"
+    """Which figures it spoils: ``memory`` also those in bytes, ``time`` all but those."""
+    note: str = ""
+    """Why it is not available, or the interval of its figure."""
+
+
+class Conditions(msgspec.Struct, frozen=True, kw_only=True, tag_field="record", tag="conditions"):
+    """The state of the host around a timed experiment, looked at before its outcome."""
+
+    experiment: str
+    pair: str
+    checks: tuple[Check, ...]
+
+
 class Host(msgspec.Struct, frozen=True, kw_only=True):
     """The host manifest: what a reader needs to know whether this host is like theirs."""
 
@@ -201,6 +227,8 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     observations: tuple[Observation, ...] = ()
     missing: tuple[Missing, ...] = ()
     retries: tuple[Retry, ...] = ()
+    conditions: tuple[Conditions, ...] = ()
+    """None of them: it timed nothing, or its record is older than they are."""
     host: Host | None = None
     allowance: Allowance | None = None
     """Measured in the same run on the same pair, where its machines were emulated and timed."""
@@ -356,6 +384,8 @@ class Judgement(msgspec.Struct, frozen=True, kw_only=True):
     reason: str = ""
     """Why it is not decided, or which rule decided it."""
     estimate: Estimate | None = None
+    checks: tuple[Check, ...] = ()
+    """Gates on its own samples; those on the host are in the experiment's `Conditions`."""
     scope: str = ""
 
 
@@ -415,6 +445,6 @@ class End(msgspec.Struct, frozen=True, kw_only=True, tag_field="record", tag="en
 
 
 Record = Annotated[
-    Run | Series | Observation | Missing | Retry | Allowance | Result | End,
+    Run | Series | Observation | Missing | Retry | Allowance | Conditions | Result | End,
     msgspec.Meta(title="a line of results.jsonl"),
 ]

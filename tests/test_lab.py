@@ -11,7 +11,7 @@ from pytest_vmvc.experiments.base import Settings
 from pytest_vmvc.host import manifest
 from pytest_vmvc.lab import Lab
 from pytest_vmvc.measure import Sample
-from pytest_vmvc.model import Allowance, Metric, Missing, Observation
+from pytest_vmvc.model import Allowance, Check, Conditions, Metric, Missing, Observation
 from pytest_vmvc.resources import RunScope
 from pytest_vmvc.subjects import Pair
 
@@ -65,7 +65,7 @@ class Riding:
 
 
 class Bench:
-    def __init__(self, scope, made, wanted, tier="kvm-hw"):
+    def __init__(self, scope, made, wanted, tier="kvm-hw", watch=lambda: tuple):
         self.records = []
         self.scope = scope
         self.tier = tier
@@ -78,6 +78,7 @@ class Bench:
             settings=Settings(),
             wanted=wanted,
             catalogue=made.__getitem__,
+            watch=watch,
         )
 
     def load(self, name):
@@ -181,6 +182,36 @@ def test_a_rider_sees_every_environment_of_its_carrier(scope, catalogue):
     launched = len([r for r in bench.records if isinstance(r, Observation)])
     bench.lab.evidence("time", "a")
     assert len([r for r in bench.records if isinstance(r, Observation)]) == launched
+
+
+NOISY = Check(name="load", figure=51.0, op="<=", limit=10, unit="%", passed=False)
+
+
+def test_the_host_is_watched_around_what_is_timed_and_around_nothing_else(scope, catalogue):
+    order = []
+
+    def watch():
+        order.append("before")
+        return lambda: order.append("after") or (NOISY,)
+
+    def alone(pair, record, settings):
+        order.append("timed")
+        timed(pair, record, settings)
+
+    made = {
+        "look": Planted("look", lambda *_: order.append("survey")),
+        "time": Planted("time", alone),
+        "ride": Riding(),
+    }
+    wanted = [("look", "a"), ("ride", "a"), ("time", "a")]
+    bench = Bench(scope, made, wanted, watch)
+    assert bench.lab.evidence("look", "a").conditions == ()
+    of_both = [bench.lab.evidence(name, "a").conditions for name in ("time", "ride")]
+    assert order == ["survey", "before", "timed", "after"]
+    assert [found.checks for (found,) in of_both] == [(NOISY,), (NOISY,)]
+    assert [found.experiment for (found,) in of_both] == ["time", "ride"]
+    written = [r for r in bench.records if isinstance(r, Conditions)]
+    assert sorted(r.experiment for r in written) == ["ride", "time"]
 
 
 def test_a_rider_that_nobody_wants_stays_at_home(scope, catalogue):

@@ -13,6 +13,8 @@ from pytest_vmvc.ledger import LedgerWriter, RunLog
 from pytest_vmvc.model import (
     SCHEMA_VERSION,
     Allowance,
+    Check,
+    Conditions,
     End,
     Host,
     Judgement,
@@ -54,6 +56,11 @@ RUN = Run(
     host=HOST,
 )
 MISSING = Missing(experiment="e", pair="p", subject="vm", reason="no QEMU")
+CONDITIONS = Conditions(
+    experiment="e",
+    pair="p",
+    checks=(Check(name="load", figure=None, op="<=", limit=10, unit="%", passed=None),),
+)
 RETRY = Retry(experiment="e", pair="p", subject="vm", block=2, error="died")
 RESULT = Result(
     claim="table.x",
@@ -76,7 +83,9 @@ def observation(value: object = 1.5, **changes: object) -> Observation:
     return Observation(**{**plain, "value": value, **changes})  # type: ignore[arg-type]
 
 
-RECORDS: tuple[Record, ...] = (RUN, observation(), MISSING, RETRY, ALLOWANCE, RESULT, END)
+RECORDS: tuple[Record, ...] = (
+    RUN, observation(), MISSING, RETRY, ALLOWANCE, CONDITIONS, RESULT, END,
+)  # fmt: skip
 
 
 def written(path: Path, *records: Record) -> Path:
@@ -94,6 +103,7 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
         missing=(MISSING,),
         retries=(RETRY,),
         allowances=(ALLOWANCE,),
+        conditions=(CONDITIONS,),
         results=(RESULT,),
         end=END,
     )
@@ -265,7 +275,8 @@ def test_the_schema_knows_every_record() -> None:
         if "record" in struct.get("properties", {})
     }
     assert tags == {
-        "run", "series", "observation", "missing", "retry", "allowance", "result", "end"
+        "run", "series", "observation", "missing", "retry", "allowance", "conditions", "result",
+        "end",
     }  # fmt: skip
 
 

@@ -15,6 +15,8 @@ from pytest_vmvc.looks import declared
 from pytest_vmvc.measure import Plan, Sample, Taken, interleave
 from pytest_vmvc.model import (
     Allowance,
+    Check,
+    Conditions,
     Evidence,
     Facts,
     Host,
@@ -123,6 +125,7 @@ class Recorder:
         self._allowance = allowance
         if allowance is not None:
             sink(allowance)
+        self._conditions: list[Conditions] = []
 
     def observe(
         self,
@@ -264,6 +267,14 @@ class Recorder:
         self._retries.append(again)
         self._sink(again)
 
+    def conditions(self, checks: tuple[Check, ...]) -> None:
+        """The state of the host around this experiment, and so around its riders."""
+        for _, recorder in self._riders.values():
+            recorder.conditions(checks)
+        found = Conditions(experiment=self._experiment, pair=self._pair, checks=checks)
+        self._conditions.append(found)
+        self._sink(found)
+
     def progress(self, done: int, of: int, what: str = "block") -> None:
         """Tell a person how far it is."""
         self._go_on()
@@ -282,6 +293,7 @@ class Recorder:
             observations=tuple(self._observations),
             missing=tuple(self._missing),
             retries=tuple(self._retries),
+            conditions=tuple(self._conditions),
             host=host,
             allowance=self._allowance,
         )

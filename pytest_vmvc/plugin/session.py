@@ -28,6 +28,7 @@ from pytest_vmvc.resources import RunScope
 from pytest_vmvc.saved import SavedBench
 
 if TYPE_CHECKING:
+    from pytest_vmvc.conditions import Watch
     from pytest_vmvc.subjects import Pair
 
 ENDING_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
@@ -138,7 +139,7 @@ class Session:
 
         return catalog.load(name, self.scope)
 
-    def lab(self, load: Callable[[str], Pair]) -> Lab:
+    def lab(self, load: Callable[[str], Pair], watch: Watch) -> Lab:
         """The bench of this process."""
         if self._lab is None:
             self._lab = Lab(
@@ -154,6 +155,7 @@ class Session:
                 ),
                 wanted=self._wanted,
                 readings=self._readings,
+                watch=watch,
             )
         return self._lab
 

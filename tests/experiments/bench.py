@@ -25,6 +25,7 @@ class Bench:
             settings=Settings(**settings),
             wanted=wanted,
             catalogue=experiments.__getitem__ if experiments else load,
+            watch=lambda: tuple,
         )
 
     def measure(self, name):

@@ -18,6 +18,7 @@ import pytest_vmvc.report
 from pytest_vmvc.errors import LedgerError
 from pytest_vmvc.ledger import RunLog, collect
 from pytest_vmvc.model import (
+    Check,
     End,
     Estimate,
     Judgement,
@@ -89,7 +90,7 @@ def html(log: RunLog) -> str:
 def hostile(value: Any) -> Any:
     """The same plain data with every free text replaced by a hostile one."""
     fixed = {"record", "type", "kind", "accelerator", "tier", "op", "relation", "emulation"}
-    fixed |= {"verdict", "expect", "metric", "subject", "other", "over"}
+    fixed |= {"verdict", "expect", "metric", "subject", "other", "over", "spoils"}
     if isinstance(value, dict):
         return {
             key: child
@@ -134,6 +135,41 @@ def test_every_finding_quote_and_reason_is_shown(log: RunLog, html: str) -> None
         assert result.reading.why in text
         assert result.judgement.scope in text
     assert TITLE in text
+
+
+def test_all_gates_of_a_timed_experiment_are_shown(log: RunLog, html: str) -> None:
+    text = Page(html).text
+    assert "The host during cold_start: 3 gates passed, 0 failed, 1 not available" in text
+    for check in log.conditions[0].checks:
+        assert check.name in text
+        assert check.note in text
+    assert "at least 537 MB" in text
+    assert "none of hpet, pit" in text
+    assert '<details class="conditions" open>' not in html
+
+
+def test_a_failed_gate_lies_open(log: RunLog) -> None:
+    checks = tuple(msgspec.structs.replace(c, passed=False) for c in log.conditions[0].checks[:1])
+    noisy = msgspec.structs.replace(log.conditions[0], checks=checks)
+    html = render(msgspec.structs.replace(log, conditions=(noisy,)))
+    assert '<details class="conditions" open>' in html
+    assert "0 gates passed, 1 failed" in Page(html).text
+
+
+def test_gates_on_the_samples_stand_beside_the_interval(log: RunLog) -> None:
+    sampled = next(r for r in log.results if r.judgement.estimate is not None)
+    drift = Check(
+        name="drift",
+        figure=1.34,
+        op="within",
+        limit=1.1,
+        unit="ratio",
+        passed=False,
+        note="99.9% interval 1.20× to 1.50×, n = 8",
+    )
+    judged = msgspec.structs.replace(sampled.judgement, checks=(drift,))
+    text = Page(render(collect((msgspec.structs.replace(sampled, judgement=judged),)))).text
+    assert "1.34× (failed; limit a factor of 1.1×; 99.9% interval 1.20× to 1.50×, n = 8)" in text
 
 
 def test_provenance_is_shown(log: RunLog, html: str) -> None:
