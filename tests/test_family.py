@@ -63,7 +63,7 @@ def test_the_family_errs_no_more_often_than_one_reading_may():
         rows = [[coin.gauss(0, 1) for _ in range(20)] for _ in range(4)]
 
         def decides(row, share):
-            found = stats.median_interval(row, unit="s", confidence=1 - 0.05 / share)
+            found = stats.median_interval(row, unit="s", confidence=1 - 0.05 / share, correlation=0)
             return stats.decide(found, "<", 0) is not Verdict.INCONCLUSIVE
 
         asked = [lambda share, row=row: decides(row, share) for row in rows]

@@ -204,7 +204,7 @@ def test_the_host_is_watched_around_what_is_timed_and_around_nothing_else(scope,
         "ride": Riding(),
     }
     wanted = [("look", "a"), ("ride", "a"), ("time", "a")]
-    bench = Bench(scope, made, wanted, watch)
+    bench = Bench(scope, made, wanted, watch=watch)
     assert bench.lab.evidence("look", "a").conditions == ()
     of_both = [bench.lab.evidence(name, "a").conditions for name in ("time", "ride")]
     assert order == ["survey", "before", "timed", "after"]

@@ -30,10 +30,10 @@ def judge(tmp_path, monkeypatch, capsys):
     ("bound", "status"),
     [
         (("--below", "60"), 0),
-        (("--at-most", "4.9"), 0),
+        (("--at-most", "5.2"), 0),
         (("--above", "3.9"), 0),
-        (("--at-least", "4"), 0),
-        (("--below", "4"), 1),
+        (("--at-least", "3.9"), 0),
+        (("--below", "3.9"), 1),
         (("--at-least", "60"), 1),
         (("--below", "4.2"), 2),
     ],
@@ -69,7 +69,7 @@ def test_it_says_what_it_rests_on(judge):
     _, out, _ = judge("--below", "60", "--unit", "s", "--a", "a", a=SLOW)
     verdict, scope = out.replace("\u00a0", " ").splitlines()
     assert verdict == (
-        "SUPPORTED     a: median 4.25 s (95% interval 4.00 s to 4.90 s, n = 7); the bound is below "
+        "SUPPORTED     a: median 4.25 s (95% interval 3.91 s to 5.14 s, n = 7); the bound is below "
         "60 s."
     )
     assert scope.strip().startswith("scope: one sample, median, order statistics")
@@ -152,7 +152,7 @@ def test_extremes_of_arithmetic_decide_nothing(judge):
         "--ratio-above", "1", "--a", "a", "--b", "b", "--paired", a="1e300\n" * 8, b="1e-300\n" * 8
     )
     assert status == 2
-    assert "cannot be used" in out
+    assert "interval none" in out
 
 
 @pytest.mark.parametrize(
