@@ -1,4 +1,4 @@
-"""The command line: ``vmvc setup``, ``doctor``, ``report``, ``claims``, ``calibrate``, ``clean``."""
+"""The command line, `vmvc`: `setup`, `doctor`, `report`, `claims`, `calibrate` and `clean`."""
 
 from __future__ import annotations
 
