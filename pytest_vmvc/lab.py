@@ -63,7 +63,7 @@ class Lab:
         self._readings = dict(readings or {})
         self._catalogue = catalogue
         self._watch = watch
-        self._pairs: dict[str, Pair] = {}
+        self._pairs: dict[str, Pair | Exception] = {}
         self._evidence: dict[Wanted, Evidence | Exception] = {}
         self._writing = threading.Lock()
         self._ended = threading.Event()
@@ -89,10 +89,16 @@ class Lab:
         return found
 
     def pair(self, name: str) -> Pair:
-        """The pair, made once."""
+        """The pair, made once; what broke its making is raised again for everyone who asks."""
         if name not in self._pairs:
-            self._pairs[name] = self._load(name)
-        return self._pairs[name]
+            try:
+                self._pairs[name] = self._load(name)
+            except Exception as error:  # noqa: BLE001 - raised below, and again
+                self._pairs[name] = error
+        found = self._pairs[name]
+        if isinstance(found, Exception):
+            raise found.with_traceback(None)
+        return found
 
     def _survey(self) -> None:
         """Make all that is wanted and times nothing, side by side; then nothing stands."""
@@ -125,7 +131,8 @@ class Lab:
 
     def _close(self) -> None:
         for pair in self._pairs.values():
-            pair.close()
+            if isinstance(pair, Pair):
+                pair.close()
 
     def _make(self, asked: str, pair: str) -> None:
         """Make one experiment with the wanted ones that ride with it; keep what comes of each."""
@@ -161,8 +168,11 @@ class Lab:
         Without it nothing is allowed for, so what breaks it is written down and hurts nobody else.
         """
         battery = (experiments.BATTERY, pair)
-        machines = [one for one in self.pair(pair).subjects.values() if one.kind == "vm"]
-        emulated = any(one.facts.accelerator in EMULATED for one in machines)
+        try:
+            machines = [one for one in self.pair(pair).subjects.values() if one.kind == "vm"]
+            emulated = any(one.facts.accelerator in EMULATED for one in machines)
+        except Exception:  # noqa: BLE001 - whoever is measured on this pair will raise it
+            return
         if battery in self._evidence or not emulated:
             return
         self._make(*battery)
