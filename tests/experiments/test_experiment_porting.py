@@ -1,7 +1,9 @@
 """Journeys: planted ones that turn each verdict, and a real one of each side."""
 
 import os
+import shlex
 from contextlib import contextmanager, nullcontext
+from pathlib import Path
 
 import pytest
 from bench import Bench, starts, verdict
@@ -216,6 +218,14 @@ def real(scope):
     if os.geteuid() != 0:
         pytest.skip("a second engine needs root")
     return found
+
+
+def test_a_journey_keeps_its_commands_without_whose_home_it_was_made_in(tmp_path, monkeypatch):
+    way = Journey(tmp_path)
+    for home, shown in ((tmp_path, "~/disk"), (Path("/"), f"{tmp_path}/disk")):
+        monkeypatch.setenv("HOME", str(home))
+        way.note("cp", tmp_path / "disk", Path("/elsewhere"))
+        assert way.commands.pop().split() == ["cp", shlex.quote(shown), "/elsewhere"]
 
 
 @pytest.mark.engine
