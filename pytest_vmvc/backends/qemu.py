@@ -48,8 +48,9 @@ READINESS = "nonce on the serial console, pushed to the host; no polling"
 MARKS = {"kernel": b"Booting from ROM", "init": b"vmvc:init"}
 """Texts that end a phase: the firmware hands over to the kernel, the kernel to init."""
 
-KERNEL_PARAMETERS = "quiet panic=-1 cryptomgr.notests"
-"""The last one in the machine's favour: the kernel does not test all its ciphers at each boot."""
+KERNEL_PARAMETERS = "quiet panic=-1 cryptomgr.notests noreplace-smp"
+"""The last two in the machine's favour: the kernel neither tests all its ciphers at each boot nor
+rewrites its locks for a single CPU."""
 
 
 class MachineSpec(msgspec.Struct, frozen=True, kw_only=True):
