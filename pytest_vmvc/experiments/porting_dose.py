@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 
 from pytest_vmvc.backends.optional import Destination, Paddable
-from pytest_vmvc.errors import LaunchTimedOut
 from pytest_vmvc.experiments.base import Recorder, Settings
 from pytest_vmvc.stats import slope_interval
 
@@ -18,8 +17,7 @@ ROUNDS = (DOSES_BYTES, DOSES_BYTES[:-1])
 def padded_transfers(machine: Paddable, record: Recorder, settings: Settings) -> float:
     """Record the transfer of each dose, in a random order each round; returns seconds per byte.
 
-    A machine does not read its padding when it boots, so its start is left out; that the largest
-    one starts at its destination is seen once.
+    A machine does not read its padding when it boots, so its start is left out.
     """
     coin = random.Random(f"{settings.seed}")  # noqa: S311 - an experiment's order, no secret
     doses: list[float] = []
@@ -34,12 +32,6 @@ def padded_transfers(machine: Paddable, record: Recorder, settings: Settings) ->
                         "transfer_s": transfer_s,
                         "content_intact": arrival.intact,
                     }
-                    if size == max(DOSES_BYTES):
-                        try:
-                            with arrival.provider.launch(deadline_s=settings.deadline_s):
-                                values["runs_unchanged"] = arrival.intact
-                        except LaunchTimedOut:
-                            values["runs_unchanged"] = False
                 for metric, value in values.items():
                     record.observe(
                         PADDED,

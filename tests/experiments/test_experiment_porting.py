@@ -163,7 +163,6 @@ def test_an_oversized_machine_turns_the_slope(scope, monkeypatch, s_per_gb, want
     row = found.row("vm-padded", "transfer_s")
     assert sorted({o.dose for o in row}) == [0, 2**26, 2**28, 2**30]
     assert len(row) == 7
-    assert len(found.row("vm-padded", "runs_unchanged")) == 1
     per_byte = {"unit": "s/byte"}
     assert verdict(slope("vm-padded", "transfer_s", above=0, **per_byte), found) == "SUPPORTED"
     assert verdict(slope("vm-padded", "transfer_s", above=6e-8, **per_byte), found) == wanted
@@ -234,7 +233,8 @@ def test_a_real_journey_of_each_side(real, scope, monkeypatch):
     monkeypatch.setattr(porting_dose, "DOSES_BYTES", (0, 2**20, 2**22))
     monkeypatch.setattr(porting_dose, "ROUNDS", (porting_dose.DOSES_BYTES,))
     found = Bench(real, blocks=1).measure("porting")
-    for subject in ("container", "vm", "vm-padded", "container-guest", "container-podman"):
+    assert verdict(holds("vm-padded", "content_intact"), found) == "SUPPORTED"
+    for subject in ("container", "vm", "container-guest", "container-podman"):
         if found.reason_missing(subject) is None:
             assert verdict(holds(subject, "runs_unchanged"), found) == "SUPPORTED", subject
             assert verdict(holds(subject, "content_intact"), found) == "SUPPORTED", subject
