@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from pytest_vmvc.backends.base import new_nonce
 from pytest_vmvc.backends.docker_engine import Deadline, Engine, api_errors, cause, one_line
 from pytest_vmvc.backends.docker_images import import_image, inspect_image
-from pytest_vmvc.backends.docker_reaper import passing_image, remove_container
+from pytest_vmvc.backends.docker_port import exported
+from pytest_vmvc.backends.docker_reaper import passing_image
 from pytest_vmvc.backends.docker_start import ContainerSpec
 from pytest_vmvc.backends.optional import Acquire, Acquired
 from pytest_vmvc.backends.registry import Registry, registry
@@ -38,13 +39,13 @@ def offered(
     """
     with registry(scope, program=spec.registry) as shelf:
         repository = f"{shelf.address}/{scope.new_name()}"
-        with passing_image(scope, f"{repository}:{TAG}"):
+        with passing_image(scope, f"{repository}:{TAG}", engine):
             _import_copy(engine, spec.image, repository, scope)
             _push(engine, repository)
 
         @contextmanager
         def acquire(deadline_s: float) -> Iterator[Acquired]:
-            with passing_image(scope, f"{repository}:{TAG}") as ref:
+            with passing_image(scope, f"{repository}:{TAG}", engine) as ref:
                 present_s = _pull(engine, repository, deadline_s)
                 yield Acquired(
                     present_s=present_s,
@@ -57,23 +58,19 @@ def offered(
 
 
 def _import_copy(engine: Engine, image: str, repository: str, scope: RunScope) -> None:
-    name = scope.new_name()
-    tree = scope.workdir / f"{name}.tar"
-    resource = scope.hold("container", name)
+    tree = scope.workdir / f"{scope.new_name()}.tar"
     try:
-        with engine.client(TRANSFER_TIMEOUT_S) as client, _refusals("export the image"):
-            client.create_container(image, ["true"], name=name, labels=dict(scope.labels))
-            with tree.open("wb") as file:
-                # Archives may follow each other: the mark's comes first and has no end of its own.
-                file.write(_mark())
-                for piece in client.export(name):
-                    file.write(piece)
-        import_image(tree, repository, TAG, timeout_s=TRANSFER_TIMEOUT_S)
+        with (
+            _refusals("export the image"),
+            exported(engine, image, scope) as pieces,
+            tree.open("wb") as file,
+        ):
+            # Archives may follow each other: the mark's comes first and has no end of its own.
+            file.write(_mark())
+            file.writelines(pieces)
+        import_image(tree, repository, TAG, timeout_s=TRANSFER_TIMEOUT_S, engine=engine)
     finally:
         tree.unlink(missing_ok=True)
-        with engine.client() as client:
-            remove_container(client, name)
-        scope.release(resource)
 
 
 def _mark() -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +17,7 @@ from pytest_vmvc.backends.docker_images import (
     remove_image,
     save_image,
 )
-from pytest_vmvc.backends.docker_reaper import IMAGE
+from pytest_vmvc.backends.docker_reaper import passing_image, remove_container
 from pytest_vmvc.backends.optional import Arrival, Destination, Laden
 from pytest_vmvc.backends.porting import journey
 from pytest_vmvc.errors import BuildFailed
@@ -69,42 +69,45 @@ def laden_image(
 ) -> Iterator[Laden]:
     """See `DockerProvider.laden`: the image's own files and the tree, as one new image."""
     engine, name = Engine(source.spec.base_url), scope.new_name()
-    resource = scope.hold(IMAGE, f"{name}:tree")
-    with scope.roomy_folder() as folder:
+    with (
+        scope.roomy_folder() as folder,
+        passing_image(scope, f"{name}:tree", engine) as ref,
+    ):
         rootfs, tree = folder / "rootfs.tar", folder / TREE
         tree.mkdir()
         fill(tree)
-        _export(source, engine, rootfs, name, scope)
+        with (
+            unavailable(),
+            exported(engine, source.spec.image, scope) as pieces,
+            rootfs.open("wb") as file,
+        ):
+            file.writelines(pieces)
         try:
             # Of PAX, for names of any length and times before 1970.
             with tarfile.open(rootfs, "a", format=tarfile.PAX_FORMAT) as tar:
                 tar.add(tree, TREE)
         except (OSError, tarfile.TarError, ValueError) as error:
             raise BuildFailed(f"the file tree cannot be packed: {error}") from error
-        try:
-            import_image(rootfs, name, "tree", timeout_s=LOAD_TIMEOUT_S, engine=engine)
-            yield Laden(provider=source.bound(replace(source.spec, image=f"{name}:tree")))
-        finally:
-            remove_image(f"{name}:tree", engine)
-            scope.release(resource)
+        import_image(rootfs, name, "tree", timeout_s=LOAD_TIMEOUT_S, engine=engine)
+        yield Laden(provider=source.bound(replace(source.spec, image=ref)))
 
 
-def _export(
-    source: DockerProvider, engine: Engine, target: Path, name: str, scope: RunScope
-) -> None:
-    """Write the files of the image as a tar, by a container that is never started."""
+@contextmanager
+def exported(engine: Engine, image: str, scope: RunScope) -> Iterator[Iterable[bytes]]:
+    """The files of an image as a tar, piece by piece, by a container that is never started.
+
+    Raises the SDK's errors, and `TeardownFailed`.
+    """
+    name = scope.new_name()
     resource = scope.hold("container", name)
-    with engine.client() as client, unavailable(), target.open("wb") as file:
-        config = client.create_container_config(
-            source.spec.image, ["true"], labels=dict(scope.labels)
-        )
-        client.create_container_from_config(config, name)  # type: ignore[no-untyped-call] # SDK
-        try:
-            for piece in client.export(name):
-                file.write(piece)
-        finally:
-            client.remove_container(name, force=True, v=True)
-    scope.release(resource)
+    try:
+        with engine.client(LOAD_TIMEOUT_S) as client:
+            client.create_container(image, ["true"], name=name, labels=dict(scope.labels))
+            yield client.export(name)
+    finally:
+        with engine.client() as client:
+            remove_container(client, name)
+        scope.release(resource)
 
 
 def _id(engine: Engine, image: str) -> str:

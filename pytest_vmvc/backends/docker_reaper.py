@@ -71,13 +71,16 @@ def _own_images(images: Sequence[Mapping[str, Any]]) -> list[Resource]:
 
 
 @contextmanager
-def passing_image(scope: RunScope, ref: str) -> Iterator[str]:
-    """Remove an image that comes into being inside of it, whatever happens."""
+def passing_image(scope: RunScope, ref: str, engine: Engine | None = None) -> Iterator[str]:
+    """Remove an image that comes into being inside of it, whatever happens.
+
+    ``engine``: another than the caller's own.
+    """
     resource = scope.hold(IMAGE, ref)
     try:
         yield ref
     finally:
-        remove_image(ref)
+        remove_image(ref, engine)
         scope.release(resource)
 
 

@@ -40,8 +40,7 @@ class Journey:
 
     def note(self, *words: str | Path) -> None:
         """An operator's command that is carried out in other words; kept with `~` for the home."""
-        home = str(Path.home())
-        self.commands.append(shlex.join(str(word).replace(home, "~") for word in words))
+        self.commands.append(shlex.join(map(_without_home, words)))
 
     def run(self, *words: str | Path) -> None:
         """Carry an operator's command out; raises `CommandFailed` and `CommandTimedOut`."""
@@ -54,6 +53,13 @@ class Journey:
             self.run("cp", "--reflink=never", archive, self.there)
         archive.unlink()
         return self.there / archive.name
+
+
+def _without_home(word: str | Path) -> str:
+    home = Path.home()
+    if isinstance(word, Path) and home.parent != home and word.is_relative_to(home):
+        return f"~/{word.relative_to(home)}"
+    return str(word)
 
 
 @contextmanager

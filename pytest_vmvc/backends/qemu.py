@@ -48,8 +48,16 @@ READINESS = "nonce on the serial console, pushed to the host; no polling"
 MARKS = {"kernel": b"Booting from ROM", "init": b"vmvc:init"}
 """Texts that end a phase: the firmware hands over to the kernel, the kernel to init."""
 
-KERNEL_PARAMETERS = "quiet panic=-1 cryptomgr.notests"
-"""The last one in the machine's favour: the kernel does not test all its ciphers at each boot."""
+KERNEL_PARAMETERS = " ".join(
+    (
+        "quiet panic=-1",
+        "cryptomgr.notests",  # does not test all its ciphers at each boot
+        "noreplace-smp",  # does not rewrite its locks for a single CPU
+        "tsc=reliable no_timer_check",  # takes the hypervisor's clock and timer as they are
+        "rcupdate.rcu_expedited=1",  # does not wait for grace periods
+    )
+)
+"""All but the first two in the machine's favour, as those who boot machines by the thousand do."""
 
 
 class MachineSpec(msgspec.Struct, frozen=True, kw_only=True):

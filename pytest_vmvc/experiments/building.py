@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 
@@ -12,9 +12,9 @@ from pytest_vmvc.backends.base import Provider
 from pytest_vmvc.backends.optional import Creatable
 from pytest_vmvc.errors import LaunchFailed, LaunchTimedOut, Unavailable
 from pytest_vmvc.experiments.base import Recorder, Settings
-from pytest_vmvc.experiments.creation import CREATE
+from pytest_vmvc.experiments.creation import CREATE, created
 from pytest_vmvc.measure import Sample
-from pytest_vmvc.model import Metric, Scalar
+from pytest_vmvc.model import Metric
 from pytest_vmvc.subjects import Pair
 from pytest_vmvc.subjects.builders import Builder, Built
 
@@ -119,7 +119,7 @@ class Building:
                     return Sample(
                         values={
                             "describe_to_ready_s": marks["answer"],
-                            **_created(environment.marks),
+                            **created(environment.marks),
                         },
                         marks=marks,
                         instance=environment.name,
@@ -141,10 +141,6 @@ def _ready(pair: Pair, subject: str) -> Builder:
         raise Unavailable(f"nothing makes the {subject} of the pair {pair.name} in a run")
     pair.builders[subject].prepare()
     return pair.builders[subject]
-
-
-def _created(marks: Mapping[str, float]) -> dict[str, Scalar]:
-    return {"create_s": marks["created"]} if "created" in marks else {}
 
 
 def _clone(pair: Pair, record: Recorder) -> Provider | None:

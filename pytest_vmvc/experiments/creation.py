@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from pytest_vmvc.backends.base import Environment
 from pytest_vmvc.experiments.base import WARM
 from pytest_vmvc.model import Metric, Scalar
@@ -28,6 +30,10 @@ class Creation:
     metrics = (CREATE,)
 
     def ride(self, environment: Environment, subject: str) -> dict[str, Scalar]:  # noqa: ARG002 - the protocol's signature
-        """Seconds to the mark; nothing where a start creates nothing of its own."""
-        created_s = environment.marks.get("created")
-        return {} if created_s is None else {"create_s": created_s}
+        """Seconds to the mark."""
+        return created(environment.marks)
+
+
+def created(marks: Mapping[str, float]) -> dict[str, Scalar]:
+    """Seconds to the mark; nothing where a start creates nothing of its own."""
+    return {CREATE.name: marks["created"]} if "created" in marks else {}

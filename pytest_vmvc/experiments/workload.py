@@ -12,7 +12,7 @@ from pytest_vmvc.errors import InfrastructureError
 from pytest_vmvc.model import Metric, Scalar
 from pytest_vmvc.subjects import minimal
 
-REQUESTS = 20
+REQUESTS = 12
 INTERVAL_S = 0.025
 LEAD_S = 0.25
 """Between the end of the command that starts it all and the first request."""

@@ -55,12 +55,13 @@ def load(name: str, scope: RunScope) -> Pair:
 
 def _builders(name: str, scope: RunScope) -> dict[str, Builder]:
     """What makes the subjects of the minimal pair anew; the debian pair takes minutes."""
-    if name != minimal.NAME or minimal.load() is None:
+    if name != minimal.NAME:
         return {}
-    return {
-        "container": ImageBuilder(scope),
-        "vm": MachineBuilder(scope, like=_bare_machine(scope)),
-    }
+    try:
+        like = _bare_machine(scope)
+    except Unavailable:
+        return {}
+    return {"container": ImageBuilder(scope), "vm": MachineBuilder(scope, like=like)}
 
 
 def requirement(kind: str, scope: RunScope) -> Unavailable | None:

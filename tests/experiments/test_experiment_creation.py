@@ -158,10 +158,8 @@ def test_a_kernel_in_an_image_is_counted(tmp_path):
 
 @pytest.mark.engine
 @pytest.mark.machine
-def test_both_sides_are_made_anew_on_this_host(scope):
-    pair = catalog.load("minimal", scope)
-    if pair.missing:
-        pytest.skip(f"not on this host: {pair.missing}")
+def test_both_sides_are_made_anew_on_this_host(scope, whole_minimal_pair):
+    pair = whole_minimal_pair
     for subject, builder in pair.builders.items():
         builder.prepare()
         with builder.built(from_packages=True) as built:

@@ -163,10 +163,8 @@ def test_nothing_is_left_where_one_of_several_does_not_start(scope):
 
 @pytest.mark.engine
 @pytest.mark.machine
-def test_two_of_each_are_accounted_for_on_this_host(scope):
-    pair = catalog.load("minimal", scope)
-    if pair.missing:
-        pytest.skip(f"not on this host: {pair.missing}")
+def test_two_of_each_are_accounted_for_on_this_host(scope, whole_minimal_pair):
+    pair = whole_minimal_pair
     pair.warmed("container"), pair.warmed("vm")  # no start is thrown away
     bench = Bench(pair, experiments={"fleet": Fleet(idle_s=0.2)}, fleet=2)
     found = bench.measure("fleet")

@@ -10,7 +10,7 @@ from pytest_vmvc.declaration import holds, slope
 from pytest_vmvc.errors import Unavailable
 from pytest_vmvc.experiments.replicas import RESERVE_BYTES
 from pytest_vmvc.experiments.scaling import Scaling
-from pytest_vmvc.subjects import Pair, catalog
+from pytest_vmvc.subjects import Pair
 
 MIB = 2**20
 EASY = slope("container", "ready_s", below=1.25, unit="s")
@@ -112,11 +112,8 @@ def test_what_is_missing_has_its_reason_and_the_rest_goes_on(scope):
 
 @pytest.mark.engine
 @pytest.mark.machine
-def test_two_replicas_of_each_become_ready_on_this_host(scope):
-    pair = catalog.load("minimal", scope)
-    if pair.missing:
-        pytest.skip(f"not on this host: {pair.missing}")
-    found = Bench(pair, fleet=2).measure("scaling")
+def test_two_replicas_of_each_become_ready_on_this_host(scope, whole_minimal_pair):
+    found = Bench(whole_minimal_pair, fleet=2).measure("scaling")
     assert found.missing == ()
     for subject in ("container", "vm"):
         rows = found.row(subject, "all_ready")
