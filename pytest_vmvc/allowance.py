@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import statistics
 
-import msgspec
-
-from pytest_vmvc.model import Allowance, Estimate, Evidence
+from pytest_vmvc.model import Allowance, Evidence
 from pytest_vmvc.units import number
 
 MARGIN = 2
@@ -50,18 +48,6 @@ def covers(unit: str) -> bool:
     Never to bytes, counts and shares.
     """
     return unit.partition("/")[0] == "s"
-
-
-def scaled(estimate: Estimate, factor: float) -> Estimate:
-    """The estimate that the same samples give when each is multiplied by a positive factor.
-
-    Medians, ratios and slopes scale with their samples, so their intervals do; an open end stays.
-    """
-    effect, low, high = (
-        None if value is None else value * factor
-        for value in (estimate.effect, estimate.low, estimate.high)
-    )
-    return msgspec.structs.replace(estimate, effect=effect, low=low, high=high)
 
 
 def words(allowed: Allowance) -> str:

@@ -195,7 +195,7 @@ def gates_row(checks: Sequence[Check]) -> Row:
         name="quiet",
         state="problem",
         detail=f"{detail}; would fail now: {failed}",
-        remedy="end what else runs: what is timed on a noisy host is INCONCLUSIVE",
+        remedy="end what else runs: what a noisy host may have caused is INCONCLUSIVE",
     )
 
 

@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
-from pytest_vmvc.model import Check, Scalar
+from pytest_vmvc.model import Check, Scalar, Spoils
 from pytest_vmvc.units import quantity
 from pytest_vmvc.vitals import Vitals
 
@@ -57,7 +57,7 @@ class Gate(NamedTuple):
     """What the figure is."""
     why: str
     """Why that is the limit."""
-    spoils: Literal["time", "memory"] = "time"
+    spoils: Spoils = "time"
 
     def check(self, seen: Seen) -> Check:
         """Look at it."""
@@ -274,11 +274,13 @@ GATES = (
         "<=", 10, "%",
         what="how far the frequency of the CPU under the calibration loop differs before and after",
         why=_A_TENTH,
+        spoils="speed",
     ),
     Gate(
         "calibration", lambda seen: _apart(seen.before.loop_s, seen.after.loop_s), "<=", 10, "%",
         what="how far the time of a fixed loop (the fastest of five) differs before and after",
         why=_A_TENTH,
+        spoils="speed",
     ),
     Gate(
         "clock source", lambda seen: _source(seen.after.end.clock_source), "not", SLOW_CLOCKS, "",

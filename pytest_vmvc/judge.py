@@ -321,13 +321,19 @@ def _conclude(
 ) -> Judgement:
     """Apply what stands above the interval: gates, the minimum of pairs, and emulation's bias."""
     checks = validity.of_samples(question, evidence)
-    if reason := validity.objection(question, evidence, checks):
+    failures = validity.failed(question, evidence, checks)
+    swing, swung = validity.swing(failures)
+    extremes = [stats.scaled(estimate, factor) for factor in (1, swing, 1 / swing)]
+    if reason := validity.objection(question, failures):
         verdict = Verdict.INCONCLUSIVE
     elif estimate.n < question.min_n:
         verdict = Verdict.INCONCLUSIVE
         reason = f"too few samples: {estimate.n} of at least {question.min_n}"
     elif verdict is Verdict.INCONCLUSIVE:
         reason = "the interval spans the bound"
+    elif any(_decided(question, one) is not verdict for one in extremes):
+        reason = f"noisy host: {swung}; on one that much faster or slower it would not hold"
+        verdict = Verdict.INCONCLUSIVE
     elif _bent(question, evidence, "flatters"):
         leans = Verdict.REFUTED if inflated_supports else Verdict.SUPPORTED
         if inflated_supports is None or verdict == leans:
@@ -337,23 +343,29 @@ def _conclude(
     elif _bent(question, evidence, "inflates"):
         leans = Verdict.SUPPORTED if inflated_supports else Verdict.REFUTED
         if inflated_supports is None or verdict == leans:
-            verdict, reason = _discounted(question, evidence, verdict, estimate)
+            verdict, reason = _discounted(question, evidence, verdict, extremes)
         else:
             reason = "a fortiori: emulation makes the machine's figure larger, never smaller"
+    if swung and verdict is not Verdict.INCONCLUSIVE:
+        reason = f"{reason}; holds" if reason else "holds"
+        reason += f" on a host that much faster or slower as well ({swung})"
     return Judgement(
         verdict=verdict, finding=finding, reason=reason, estimate=estimate, checks=checks
     )
 
 
 def _discounted(
-    question: Bound | Ratio | Slope, evidence: Evidence, verdict: Verdict, estimate: Estimate
+    question: Bound | Ratio | Slope,
+    evidence: Evidence,
+    verdict: Verdict,
+    estimates: Iterable[Estimate],
 ) -> tuple[Verdict, str]:
     """What is left of a verdict that emulation may have caused, and why."""
     reason = (
         f"emulated: the machine ran without hardware virtualisation, which makes its "
         f"figure larger; what looks {verdict.value} may be the emulator's doing"
     )
-    divided = _divided(question, evidence, estimate)
+    divided = [found for one in estimates for found in _divided(question, evidence, one)]
     if evidence.allowance is None or not divided:
         return Verdict.INCONCLUSIVE, reason
     words = f"the machine's figure is divided by {allowance.words(evidence.allowance)}"
@@ -377,10 +389,14 @@ def _divided(
     # What divides the denominator multiplies the quotient.
     factors = (1 / allowed.figure, allowed.figure)
     return [
-        stats.decide(allowance.scaled(estimate, factor), question.op, question.threshold)
+        _decided(question, stats.scaled(estimate, factor))
         for factor, subject in zip(factors, subjects_of(question), strict=False)
         if _emulated(evidence, subject, question.metric)
     ]
+
+
+def _decided(question: Bound | Ratio | Slope, estimate: Estimate) -> Verdict:
+    return stats.decide(estimate, question.op, question.threshold)
 
 
 def _bent(question: Question, evidence: Evidence, way: str) -> bool:

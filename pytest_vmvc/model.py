@@ -175,6 +175,14 @@ class Allowance(msgspec.Struct, frozen=True, kw_only=True, tag_field="record", t
     """Median slowdown of each part, the guest's time over the host's."""
 
 
+Spoils = Literal["time", "memory", "speed"]
+"""Which figures a failed gate spoils: ``memory`` also those in bytes, ``time`` all but those.
+
+``speed``: its figure is by how much, in per cent, the host was faster at one time than at another.
+What holds for a host that much faster or slower is not spoilt.
+"""
+
+
 class Check(msgspec.Struct, frozen=True, kw_only=True):
     """A validity gate that was looked at: a figure, its limit, and whether it kept to it."""
 
@@ -187,8 +195,7 @@ class Check(msgspec.Struct, frozen=True, kw_only=True):
     unit: str
     passed: bool | None
     """None: not available, which is neither passed nor failed."""
-    spoils: Literal["time", "memory"] = "time"
-    """Which figures it spoils: ``memory`` also those in bytes, ``time`` all but those."""
+    spoils: Spoils = "time"
     note: str = ""
     """Why it is not available, or the interval of its figure."""
 

@@ -235,6 +235,18 @@ def slope_interval(
     )
 
 
+def scaled(estimate: Estimate, factor: float) -> Estimate:
+    """The estimate that the same samples give when each is multiplied by a positive factor.
+
+    Medians, ratios and slopes scale with their samples, so their intervals do; an open end stays.
+    """
+    effect, low, high = (
+        None if value is None else value * factor
+        for value in (estimate.effect, estimate.low, estimate.high)
+    )
+    return msgspec.structs.replace(estimate, effect=effect, low=low, high=high)
+
+
 def quotient(over: Estimate, under: Estimate) -> Estimate:
     """One slope over another; the interval takes the worst ends of both, so it is conservative.
 

@@ -60,15 +60,37 @@ def of_samples(question: Sampled, evidence: Evidence) -> tuple[Check, ...]:
     return (*found, _drift(*rows.values()))
 
 
-def objection(question: Sampled, evidence: Evidence, own: Sequence[Check]) -> str:
-    """Why the samples must not be judged: the first gate that failed; empty where none did."""
+def failed(question: Sampled, evidence: Evidence, own: Sequence[Check]) -> list[Check]:
+    """The gates that failed, of those that concern the question; none where it is exact."""
     if question.min_n == 1:
-        return ""
+        return []
     unit = next((s.metric.unit for s in evidence.series if s.metric.name == question.metric), "")
     of_host = (check for found in evidence.conditions for check in found.checks)
     concerning = [check for check in of_host if unit != "bytes" or check.spoils == "memory"]
-    failed = next((check for check in (*concerning, *own) if check.passed is False), None)
-    return "" if failed is None else f"noisy host: {words(failed)}"
+    return [check for check in (*concerning, *own) if check.passed is False]
+
+
+def objection(question: Sampled, failures: Sequence[Check]) -> str:
+    """Why the samples must not be judged at all; empty where `swing` tells what is at stake."""
+    for check in failures:
+        if check.spoils != "speed" or isinstance(question, Slope):
+            return f"noisy host: {words(check)}"
+    return ""
+
+
+def swing(failures: Sequence[Check]) -> tuple[float, str]:
+    """How many times as fast as at its slowest the host was, by the gates on its speed; in words.
+
+    The samples of a ratio, and those of one figure, cannot be further apart for that reason than by
+    this factor; a slope's may, as a few samples at its ends turn it.
+    """
+    speeds = [check for check in failures if check.spoils == "speed"]
+    widest = max(speeds, key=_figure, default=None)
+    return (1.0, "") if widest is None else (1 + _figure(widest) / 100, words(widest))
+
+
+def _figure(check: Check) -> float:
+    return float(check.figure or 0)
 
 
 def words(check: Check) -> str:

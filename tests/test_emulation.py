@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from pytest_vmvc import allowance
+from pytest_vmvc import allowance, stats
 from pytest_vmvc.judge import judge, settled
 from pytest_vmvc.model import (
     Allowance,
@@ -239,7 +239,7 @@ def test_open_ends_stay_open():
     wide = Estimate(
         effect=None, low=4.0, high=None, confidence=0.95, n=8, unit="s", method="m", censored=5
     )
-    assert allowance.scaled(wide, 0.5) == msgspec.structs.replace(wide, low=2.0)
+    assert stats.scaled(wide, 0.5) == msgspec.structs.replace(wide, low=2.0)
 
 
 @pytest.mark.parametrize(("figure", "enough"), [(None, True), (2.0, True), (10.0, False)])

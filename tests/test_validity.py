@@ -28,6 +28,9 @@ BUSY = msgspec.structs.replace(GOOD, figure=51.0, passed=False)
 SWAPPING = Check(
     name="swapping", figure=900.0, op="<=", limit=10, unit="pages/s", passed=False, spoils="memory"
 )
+SWUNG = Check(
+    name="calibration", figure=80.0, op="<=", limit=10, unit="%", passed=False, spoils="speed"
+)
 ABSENT = msgspec.structs.replace(GOOD, figure=None, passed=None, note="not told")
 
 
@@ -87,6 +90,29 @@ def test_no_emulation_makes_a_noisy_host_quiet(tier, centre):
     told = judge_it(FASTER, found)
     assert told.verdict.value == "INCONCLUSIVE"
     assert told.reason.startswith("noisy host")
+
+
+@pytest.mark.parametrize(
+    ("centre", "wanted"), [(4.0, "SUPPORTED"), (2.0, "INCONCLUSIVE"), (0.1, "REFUTED")]
+)
+def test_a_host_whose_speed_changed_leaves_what_it_cannot_have_caused(centre, wanted):
+    found = evidence(TIME, vm=noisy(8, centre=centre), container=noisy(8))
+    told = judge_it(FASTER, watched(found, SWUNG))
+    assert told.verdict.value == wanted
+    assert "calibration 80.0%, limit 10%" in told.reason
+    assert judge_it(FASTER, watched(found, SWUNG, BUSY)).reason.startswith("noisy host: load")
+
+
+@pytest.mark.parametrize(("centre", "wanted"), [(30.0, "SUPPORTED"), (50.0, "INCONCLUSIVE")])
+def test_a_figure_near_its_bound_does_not_stand_a_host_of_another_speed(centre, wanted):
+    found = watched(evidence(TIME, vm=noisy(8, centre=centre)), SWUNG)
+    assert judge_it(SOON, found).verdict.value == wanted
+
+
+def test_a_slope_is_turned_by_a_change_of_speed():
+    grows = watched(dosed(evidence(TIME, container=steps(3.0)), *range(8)), SWUNG)
+    told = judge_it(slope("container", "start_s", above=0.1, unit="s"), grows)
+    assert told.reason == "noisy host: calibration 80.0%, limit 10%"
 
 
 def test_what_is_exact_and_facts_are_not_touched():
