@@ -30,10 +30,11 @@ looking early costs a small effect next to nothing (`vmvc calibrate`)."""
 def declared(most: int) -> tuple[int, ...]:
     """After how many pairs of at most ``most`` the sample is looked at, ascending.
 
-    Raises ValueError below the fewest that can decide anything.
+    So few that they cannot decide anything are looked at once, at the end. Raises ValueError on
+    none.
     """
-    if most < LEAST:
-        raise ValueError(f"at least {LEAST} pairs are needed, not {most}")
+    if most < 1:
+        raise ValueError(f"at least one pair is needed, not {most}")
     sizes = []
     size = float(FIRST)
     while size * GROWTH <= most:

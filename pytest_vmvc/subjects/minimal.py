@@ -34,7 +34,7 @@ from pytest_vmvc.subjects.kernel import Kernel, distribution_kernel, load_order
 
 NAME = "minimal"
 REPOSITORY = "vmvc/minimal"
-KERNEL, INITRD, ROOTFS = "kernel", "initramfs.cpio", "rootfs.tar"
+KERNEL, INITRD, ROOTFS = "vmlinux", "initramfs.cpio", "rootfs.tar"
 SPACE_NEEDED_BYTES = 400 * 2**20
 QUERY_TIMEOUT_S = 20.0
 
@@ -210,7 +210,7 @@ def _recipe(busybox: Path) -> dict[str, str]:
         "busybox": store.sha256_of(busybox),
         "init": INIT,
         "agent": GUEST_AGENT,
-        "kernel": "unpacked",
+        "kernel": KERNEL,
         "modules": " ".join((*CHANNEL_MODULES, *PANIC_MODULES, *SPARE_MODULES)),
         **kernel_recipe(),
     }
