@@ -36,7 +36,7 @@ class Profile(NamedTuple):
 PROFILES: Mapping[str, Profile] = {
     "standard": Profile(PAIRS, LEAST),
     "quick": Profile(("minimal",), LEAST),
-    "thorough": Profile(PAIRS, 20),
+    "thorough": Profile(PAIRS, 40),
 }
 
 
