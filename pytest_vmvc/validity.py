@@ -20,7 +20,7 @@ from itertools import pairwise
 
 import msgspec
 
-from pytest_vmvc import stats
+from pytest_vmvc import allowance, stats
 from pytest_vmvc.gates import figure_words, limit_words
 from pytest_vmvc.model import (
     Bound,
@@ -44,6 +44,9 @@ DRIFT_SAMPLES = 7
 DRIFT_LIMIT = 400
 """Most values between all of which slopes are drawn: their number grows with the square."""
 
+SHARES = ("%", "ratio")
+"""Units of what may be a quotient of two times."""
+
 Sampled = Bound | Ratio | Slope
 
 
@@ -66,8 +69,15 @@ def failed(question: Sampled, evidence: Evidence, own: Sequence[Check]) -> list[
         return []
     unit = next((s.metric.unit for s in evidence.series if s.metric.name == question.metric), "")
     of_host = (check for found in evidence.conditions for check in found.checks)
-    concerning = [check for check in of_host if unit != "bytes" or check.spoils == "memory"]
+    concerning = [check for check in of_host if _concerns(check, unit)]
     return [check for check in (*concerning, *own) if check.passed is False]
+
+
+def _concerns(check: Check, unit: str) -> bool:
+    """Whether the gate is about figures of this unit; what is counted has no speed."""
+    if check.spoils == "speed":
+        return allowance.covers(unit) or unit in SHARES
+    return unit != "bytes" or check.spoils == "memory"
 
 
 def objection(question: Sampled, failures: Sequence[Check]) -> str:

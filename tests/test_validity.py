@@ -109,6 +109,12 @@ def test_a_figure_near_its_bound_does_not_stand_a_host_of_another_speed(centre, 
     assert judge_it(SOON, found).verdict.value == wanted
 
 
+def test_what_is_counted_has_no_speed():
+    steps_taken = msgspec.structs.replace(TIME, unit="steps")
+    found = watched(evidence(steps_taken, vm=[2.0] * 8, container=[1.0] * 8), SWUNG)
+    assert judge_it(FASTER, found).verdict.value == "SUPPORTED"
+
+
 def test_a_slope_is_turned_by_a_change_of_speed():
     grows = watched(dosed(evidence(TIME, container=steps(3.0)), *range(8)), SWUNG)
     told = judge_it(slope("container", "start_s", above=0.1, unit="s"), grows)

@@ -223,10 +223,14 @@ class Recorder:
         takers: Mapping[str, Callable[[], Sample]],
         facts: Callable[[str], Facts | None],
         settings: Settings,
+        *,
+        down: Callable[[Taken, tuple[int, ...]], None] | None = None,
     ) -> None:
         """Take one fresh sample of each subject a block, interleaved, and take all of it down.
 
-        A look ends it where every reading of this experiment, and of its riders, is settled.
+        ``down`` does the latter, with the declared looks, where a sample is not that of the one
+        subject. A look ends it where every reading of this experiment, and of its riders, is
+        settled.
         """
         looks = declared(settings.blocks)
         for taken in interleave(
@@ -236,7 +240,10 @@ class Recorder:
             on_block=self.progress,
             enough=self._enough,
         ):
-            self.take(taken, facts(taken.subject), looks)
+            if down is None:
+                self.take(taken, facts(taken.subject), looks)
+            else:
+                down(taken, looks)
 
     def settled(self) -> bool | None:
         """Whether what is asked of this experiment is settled; None where nothing is."""
