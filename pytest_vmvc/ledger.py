@@ -6,6 +6,8 @@ import errno
 import math
 import os
 import stat
+from collections import defaultdict
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -130,16 +132,19 @@ def collect(records: tuple[Record, ...], *, problems: tuple[str, ...] = ()) -> R
         records = records[starts[-1] :]
     if not starts:
         problems = (*problems, "the line that describes the run is missing: its host is not known")
+    found: dict[type, list[Any]] = defaultdict(list)
+    for record in records:
+        found[type(record)].append(record)
     return RunLog(
-        run=next((r for r in records if isinstance(r, Run)), None),
-        series=tuple(r for r in records if isinstance(r, Series)),
-        observations=tuple(r for r in records if isinstance(r, Observation)),
-        missing=tuple(r for r in records if isinstance(r, Missing)),
-        retries=tuple(r for r in records if isinstance(r, Retry)),
-        allowances=tuple(r for r in records if isinstance(r, Allowance)),
-        conditions=tuple(r for r in records if isinstance(r, Conditions)),
-        results=tuple(r for r in records if isinstance(r, Result)),
-        end=next((r for r in reversed(records) if isinstance(r, End)), None),
+        run=next(iter(found[Run]), None),
+        series=tuple(found[Series]),
+        observations=tuple(found[Observation]),
+        missing=tuple(found[Missing]),
+        retries=tuple(found[Retry]),
+        allowances=tuple(found[Allowance]),
+        conditions=tuple(found[Conditions]),
+        results=tuple(found[Result]),
+        end=next(reversed(found[End]), None),
         problems=problems,
     )
 
@@ -151,17 +156,17 @@ def read(path: Path) -> RunLog:
     is no such file, or nothing in it is ours.
     """
     try:
-        content = path.read_bytes()
+        with path.open("rb") as lines:
+            records, problems = _decode(lines)
     except OSError as error:
         raise LedgerError(
             f"{path} cannot be read: {error.strerror}",
             hint="name a results.jsonl that `pytest --vmvc` has written",
         ) from error
-    if not content.strip():
+    if not records and not problems:
         raise LedgerError(
             f"{path} is empty", hint="its run ended before it wrote anything; run it again"
         )
-    records, problems = _decode(content)
     if not records:
         raise LedgerError(
             f"{path} is not a results file of pytest-vmvc",
@@ -221,16 +226,17 @@ def json_schema() -> dict[str, Any]:
     return found
 
 
-def _decode(content: bytes) -> tuple[tuple[Record, ...], tuple[str, ...]]:
+def _decode(lines: Iterable[bytes]) -> tuple[tuple[Record, ...], tuple[str, ...]]:
     decoder: msgspec.json.Decoder[Record] = msgspec.json.Decoder(Record)
     records: list[Record] = []
     bad: list[tuple[int, str]] = []
     newest = SCHEMA_VERSION
-    lines = content.split(b"\n")
+    number, line = 0, b""
     for number, line in enumerate(lines, 1):
-        if not line.strip():
+        if line.isspace():
             continue
-        newest = max(newest, _schema_of(line))
+        if b'"schema"' in line:
+            newest = max(newest, _schema_of(line))
         try:
             records.append(decoder.decode(line))
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
@@ -241,7 +247,7 @@ def _decode(content: bytes) -> tuple[tuple[Record, ...], tuple[str, ...]]:
             f"written by a newer pytest-vmvc (schema {newest}, this one knows {SCHEMA_VERSION}): "
             "upgrade to read all of it"
         )
-    if bad and bad[-1][0] == len(lines):
+    if bad and bad[-1][0] == number and not line.endswith(b"\n"):
         # No end of line after it: the run was ended in the middle of writing.
         number, _ = bad.pop()
         problems.append(f"line {number}, the last, is cut off and was left out")
@@ -258,8 +264,6 @@ def _bad_lines(bad: list[tuple[int, str]]) -> str:
 
 
 def _schema_of(line: bytes) -> int:
-    if b'"schema"' not in line:
-        return 0
     with suppress(msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         head = msgspec.json.decode(line, type=dict[str, Any])
         if head.get("record") == "run" and isinstance(head.get("schema"), int):

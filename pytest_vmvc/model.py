@@ -120,7 +120,9 @@ class Series(msgspec.Struct, frozen=True, kw_only=True, tag_field="record", tag=
     """Blocks after which it is looked at, declared before the first; empty: once, at its end."""
 
 
-class Observation(msgspec.Struct, frozen=True, kw_only=True, tag_field="record", tag="observation"):
+class Observation(
+    msgspec.Struct, frozen=True, kw_only=True, gc=False, tag_field="record", tag="observation"
+):
     """One measured value; a censored one is a lower bound (the deadline passed)."""
 
     experiment: str
