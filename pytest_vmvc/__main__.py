@@ -1,4 +1,4 @@
-"""The command line: ``vmvc setup``, ``doctor``, ``report``, ``claims`` and ``clean``."""
+"""The command line: setup, doctor, report, judge, claims, calibrate, clean."""
 
 from __future__ import annotations
 
@@ -8,13 +8,23 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
+from pytest_vmvc import judge_command
 from pytest_vmvc.errors import UsageError, VmvcError
 
 EX_USAGE = 64
 """Exit status of a request that makes no sense, as sysexits.h has it."""
 INTERRUPTED = 130
 """Exit status after Ctrl-C, as shells have it."""
+
+
+class _Parser(argparse.ArgumentParser):
+    """Ends with `EX_USAGE`: argparse's own 2 is a verdict of ``vmvc judge``."""
+
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        self.exit(EX_USAGE, f"{self.prog}: error: {message}\n")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -43,10 +53,10 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="vmvc",
         description="Prepare a host for measuring containers against virtual machines, look at "
-        "it, render a report, tidy up. The measuring itself is `pytest --vmvc`.",
+        "it, judge saved samples, render a report, tidy up. The measuring is `pytest --vmvc`.",
     )
     version = importlib.metadata.version("pytest-vmvc")
     parser.add_argument("--version", action="version", version=f"pytest-vmvc {version}")
@@ -75,12 +85,29 @@ def _parser() -> argparse.ArgumentParser:
     )
     report.set_defaults(run=_report)
 
+    judge_command.add(commands)
+
     claims = commands.add_parser("claims", help="list the claims, or write a page about each")
     claims.add_argument("--package", default="claims", help="the package that declares them")
     claims.add_argument(
         "-o", "--output", type=Path, metavar="DIR", help="write Markdown pages into this folder"
     )
     claims.set_defaults(run=_claims)
+
+    calibrate = commands.add_parser(
+        "calibrate", help="simulate the judge in worlds whose truth is known: is it right?"
+    )
+    size = calibrate.add_mutually_exclusive_group()
+    size.add_argument("--experiments", type=int, metavar="N", help="of every cell (20000)")
+    size.add_argument("--quick", action="store_true", help="2000 experiments of every cell")
+    calibrate.add_argument("--seed", type=int, default=0, metavar="N", help="default: 0")
+    calibrate.add_argument(
+        "--run", type=Path, metavar="FILE", dest="recorded", help="results.jsonl whose noise to try"
+    )
+    calibrate.add_argument(
+        "-o", "--output", type=Path, metavar="FILE", help="write the page (.md) or figures (.json)"
+    )
+    calibrate.set_defaults(run=_calibrate)
 
     clean = commands.add_parser("clean", help="destroy what broken-off runs have left behind")
     clean.add_argument("--dry-run", action="store_true", help="only name what would be destroyed")
@@ -139,6 +166,23 @@ def _claims(arguments: argparse.Namespace) -> int:
         for reading in one.claim.readings:
             sys.stdout.write(f"    {reading.name:<36} {reading.expect}\n")
     return 0
+
+
+def _calibrate(arguments: argparse.Namespace) -> int:
+    from pytest_vmvc import calibration
+
+    size = calibration.QUICK if arguments.quick else arguments.experiments
+    experiments = calibration.EXPERIMENTS if size is None else size
+    recorded = f" --run {arguments.recorded}" if arguments.recorded else ""
+    text, holds = calibration.calibrate(
+        experiments=experiments,
+        seed=arguments.seed,
+        recorded=arguments.recorded,
+        output=arguments.output,
+        command=f"vmvc calibrate --experiments {experiments} --seed {arguments.seed}{recorded}",
+    )
+    sys.stdout.write(text)
+    return 0 if holds else 1
 
 
 def _clean(arguments: argparse.Namespace) -> int:

@@ -173,14 +173,16 @@ def claim(
     pairs: tuple[str, ...] = (),
     published: tuple[str, ...] = (),
     contradicts: tuple[str, ...] = (),
+    any_of: tuple[str, ...] = (),
 ) -> Callable[[_F], _F]:
     """Declare a test function to be a claim: ``section.name``, quote, readings by name.
 
     ``pairs``: ask it of these only (all, where it is empty); a reading may narrow that with `on`.
     ``published``: figures of others for the claim's page, each with its source. ``contradicts``:
-    claims of the same article that the report shows beside this one.
+    claims of the same article that the report shows beside this one. ``any_of``: readings of which
+    one alone would do for the claim; they are judged with Holm's correction for being several.
     Raises `UsageError`, naming the claim, on a malformed id, an empty quote, no readings, or an
-    expectation other than SUPPORTED without a reason.
+    expectation other than SUPPORTED without a reason, or an ``any_of`` that cannot be corrected.
     """
     if not _ID.fullmatch(claim_id):
         raise UsageError(
@@ -212,6 +214,8 @@ def claim(
             )
         )
 
+    _check_family(claim_id, any_of, registered)
+
     def declare(function: _F) -> _F:
         setattr(
             function,
@@ -224,11 +228,31 @@ def claim(
                 source=f"{function.__code__.co_filename}:{function.__code__.co_firstlineno}",
                 published=published,
                 contradicts=contradicts,
+                any_of=tuple(one.name for one in registered if one.name in any_of),
             ),
         )
         return function
 
     return declare
+
+
+def _check_family(claim_id: str, any_of: tuple[str, ...], readings: list[Reading]) -> None:
+    if not any_of:
+        return
+    sampled = {
+        one.name
+        for one in readings
+        if isinstance(one.question, Bound | Ratio | Slope) and one.question.min_n > 1
+    }
+    if len(set(any_of)) < 2 or len(set(any_of)) < len(any_of):
+        raise UsageError(
+            f"any_of of {claim_id} is {any_of}", hint="name two readings or more, once"
+        )
+    if strangers := [name for name in any_of if name not in sampled]:
+        raise UsageError(
+            f"any_of of {claim_id} names {', '.join(strangers)}",
+            hint=f"name readings that rest on an interval: {', '.join(sorted(sampled))}",
+        )
 
 
 def _bound(

@@ -9,10 +9,10 @@ from typing import Any
 
 import msgspec
 
-from pytest_vmvc import host
+from pytest_vmvc import conditions, host, validity
 from pytest_vmvc.diagnosis import Diagnosis, Row, State
 from pytest_vmvc.errors import Unavailable, VmvcError
-from pytest_vmvc.model import Tier
+from pytest_vmvc.model import Check, Tier
 from pytest_vmvc.paths import cache_dir
 
 GIB = 1 << 30
@@ -133,8 +133,13 @@ def memory() -> Row:
     )
 
 
+def quiet() -> Row:
+    """Whether the host is quiet enough to time anything, by the gates that a run looks at."""
+    return gates_row(conditions.now())
+
+
 PROBES: tuple[Probe, ...] = (
-    engine, qemu, vagrant, libvirt, minimal_pair, debian_pair, accelerator, disk, memory,
+    engine, qemu, vagrant, libvirt, minimal_pair, debian_pair, accelerator, disk, memory, quiet,
 )  # fmt: skip
 
 
@@ -175,6 +180,22 @@ def room(name: str, free_bytes: int, *, needed_bytes: int, where: str, remedy: s
         state="problem",
         detail=f"{detail}, {needed_bytes / GIB:.0f} GiB wanted",
         remedy=remedy,
+    )
+
+
+def gates_row(checks: Sequence[Check]) -> Row:
+    """How many validity gates there are here, which are not, and which would fail now."""
+    failed = "; ".join(validity.words(check) for check in checks if check.passed is False)
+    absent = ", ".join(check.name for check in checks if check.passed is None)
+    there = sum(check.passed is not None for check in checks)
+    detail = f"{there} of {len(checks)} gates" + (f", not available: {absent}" if absent else "")
+    if not failed:
+        return Row(name="quiet", state="OK", detail=f"{detail}; all would pass now")
+    return Row(
+        name="quiet",
+        state="problem",
+        detail=f"{detail}; would fail now: {failed}",
+        remedy="end what else runs: what a noisy host may have caused is INCONCLUSIVE",
     )
 
 

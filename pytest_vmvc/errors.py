@@ -8,6 +8,7 @@
     ├── BuildFailed           an image, a kernel, a disk or a box could not be made
     ├── CommandFailed         a host command ended with a non-zero status
     ├── LedgerError           a results file cannot be written or read
+    ├── SamplesError          a file of plain numbers cannot be used
     └── InfrastructureError   the harness, not the claim, broke: retried and counted
         ├── LaunchFailed      an environment did not come up
         │   └── LaunchTimedOut    ... before its deadline (a right-censored sample)
@@ -56,6 +57,10 @@ class CommandFailed(VmvcError):
 
 class LedgerError(VmvcError):
     """A results file cannot be written, or is not one of ours."""
+
+
+class SamplesError(VmvcError):
+    """A file of plain numbers cannot be used; the message names the line."""
 
 
 class InfrastructureError(VmvcError):

@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from typing import Any
 
+import msgspec
 from filelock import FileLock, Timeout
 
-from pytest_vmvc import experiments
+from pytest_vmvc import allowance, conditions, experiments, judge
 from pytest_vmvc.errors import InfrastructureError
 from pytest_vmvc.experiments.base import Ended, Experiment, Note, Recorder, Rider, Settings
-from pytest_vmvc.model import Evidence, Host, Record
+from pytest_vmvc.model import EMULATED, Allowance, Evidence, Host, Missing, Reading, Record
 from pytest_vmvc.paths import state_dir
 from pytest_vmvc.subjects import Pair
 
@@ -35,7 +36,9 @@ class Lab:
     ``load`` makes a pair by name; ``sink`` is handed every record as soon as it exists, one at a
     time, so that an interrupted run has lost nothing; ``note`` tells a person how far it is.
     ``wanted`` is everything that this run will ask for: what times nothing is then made side by
-    side, and riders share the environments of their carrier.
+    side, and riders share the environments of their carrier. ``readings`` are those that will be
+    judged on an experiment: once all of them are settled, it need not go on. ``watch`` looks at the
+    host before what is timed, and what it returns is called after it.
     """
 
     def __init__(
@@ -47,7 +50,9 @@ class Lab:
         note: Note,
         settings: Settings,
         wanted: Iterable[Wanted] = (),
+        readings: Mapping[str, Sequence[Reading]] | None = None,
         catalogue: Callable[[str], Any] = experiments.load,
+        watch: conditions.Watch = conditions.watch,
     ) -> None:
         self._load = load
         self._host = host
@@ -55,8 +60,10 @@ class Lab:
         self._note = note
         self.settings = settings
         self._wanted = tuple(dict.fromkeys(wanted))
+        self._readings = dict(readings or {})
         self._catalogue = catalogue
-        self._pairs: dict[str, Pair] = {}
+        self._watch = watch
+        self._pairs: dict[str, Pair | Exception] = {}
         self._evidence: dict[Wanted, Evidence | Exception] = {}
         self._writing = threading.Lock()
         self._ended = threading.Event()
@@ -71,6 +78,9 @@ class Lab:
             with self._alone():
                 self._survey()
                 if (name, pair) not in self._evidence:
+                    if _is_timed(name):
+                        self._gauge(pair)
+                        self._close()
                     self._make(name, pair)
                     self._close()
         found = self._evidence[name, pair]
@@ -79,10 +89,16 @@ class Lab:
         return found
 
     def pair(self, name: str) -> Pair:
-        """The pair, made once."""
+        """The pair, made once; what broke its making is raised again for everyone who asks."""
         if name not in self._pairs:
-            self._pairs[name] = self._load(name)
-        return self._pairs[name]
+            try:
+                self._pairs[name] = self._load(name)
+            except Exception as error:  # noqa: BLE001 - raised below, and again
+                self._pairs[name] = error
+        found = self._pairs[name]
+        if isinstance(found, Exception):
+            raise found.with_traceback(None)
+        return found
 
     def _survey(self) -> None:
         """Make all that is wanted and times nothing, side by side; then nothing stands."""
@@ -102,6 +118,8 @@ class Lab:
             try:
                 for part in wait(parts, return_when=FIRST_EXCEPTION).done:
                     part.result()
+                for pair in dict.fromkeys(on for name, on in self._wanted if _is_timed(name)):
+                    self._gauge(pair)  # its machine stands already, and waits
             except BaseException:
                 self._ended.set()  # the threads leave their environments at their next record
                 for part in parts:
@@ -113,7 +131,8 @@ class Lab:
 
     def _close(self) -> None:
         for pair in self._pairs.values():
-            pair.close()
+            if isinstance(pair, Pair):
+                pair.close()
 
     def _make(self, asked: str, pair: str) -> None:
         """Make one experiment with the wanted ones that ride with it; keep what comes of each."""
@@ -129,7 +148,11 @@ class Lab:
         record = self._recorder(experiment, pair, riders)
         failed: Exception | None = None
         try:
-            experiment.run(self.pair(pair), record, self.settings)
+            subjects = self.pair(pair)
+            ended = None if experiments.is_survey(name) else self._watch()
+            experiment.run(subjects, record, self.settings)
+            if ended is not None:
+                record.conditions(ended())
         except Ended:
             return
         except Exception as error:  # noqa: BLE001 - raised again for everyone who asks for it
@@ -139,14 +162,56 @@ class Lab:
         for rider, (_, own) in riders.items():
             self._evidence[rider, pair] = failed or own.evidence(host)
 
+    def _gauge(self, pair: str) -> None:
+        """Have the battery's evidence, once, where this pair's machines are emulated.
+
+        Without it nothing is allowed for, so what breaks it is written down and hurts nobody else.
+        """
+        battery = (experiments.BATTERY, pair)
+        try:
+            machines = [one for one in self.pair(pair).subjects.values() if one.kind == "vm"]
+            emulated = any(one.facts.accelerator in EMULATED for one in machines)
+        except Exception:  # noqa: BLE001 - whoever is measured on this pair will raise it
+            return
+        if battery in self._evidence or not emulated:
+            return
+        self._make(*battery)
+        if isinstance(broken := self._evidence.get(battery), Exception):
+            reason = f"{type(broken).__name__}: {broken}"
+            self._write(Missing(experiment=battery[0], pair=pair, subject="vm", reason=reason))
+
+    def _allowed(self, name: str, pair: str) -> Allowance | None:
+        """What emulation may have cost the machines of an experiment that times something."""
+        if not _is_timed(name):
+            return None
+        found = self._evidence.get((experiments.BATTERY, pair))
+        made = allowance.derived(found) if isinstance(found, Evidence) else None
+        return made and msgspec.structs.replace(made, experiment=name)
+
     def _recorder(
         self,
         of: Experiment | Rider,
         pair: str,
         riders: Mapping[str, tuple[Rider, Recorder]] | None = None,
     ) -> Recorder:
+        asked = [
+            reading
+            for reading in self._readings.get(of.name, ())
+            if not reading.pairs or pair in reading.pairs
+        ]
+
+        def settled(evidence: Evidence) -> bool:
+            return all(judge.settled(reading, evidence) for reading in asked)
+
         return Recorder(
-            of, pair, sink=self._write, note=self._note, riders=riders, ended=self._ended
+            of,
+            pair,
+            sink=self._write,
+            note=self._note,
+            riders=riders,
+            ended=self._ended,
+            settled=settled if asked else None,
+            allowance=self._allowed(of.name, pair),
         )
 
     def _write(self, record: Record) -> None:
@@ -173,3 +238,8 @@ class Lab:
             yield
         finally:
             lock.release()
+
+
+def _is_timed(name: str) -> bool:
+    """Whether emulation's slowness is in what it finds, and is not what it looks for."""
+    return name != experiments.BATTERY and not experiments.is_survey(name)

@@ -6,6 +6,8 @@ import errno
 import math
 import os
 import stat
+from collections import defaultdict
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,10 @@ import msgspec
 from pytest_vmvc.errors import LedgerError
 from pytest_vmvc.model import (
     SCHEMA_VERSION,
+    Allowance,
+    Conditions,
     End,
+    Evidence,
     Missing,
     Observation,
     Record,
@@ -103,6 +108,8 @@ class RunLog(msgspec.Struct, frozen=True, kw_only=True):
     observations: tuple[Observation, ...] = ()
     missing: tuple[Missing, ...] = ()
     retries: tuple[Retry, ...] = ()
+    allowances: tuple[Allowance, ...] = ()
+    conditions: tuple[Conditions, ...] = ()
     results: tuple[Result, ...] = ()
     end: End | None = None
     problems: tuple[str, ...] = ()
@@ -113,7 +120,7 @@ class RunLog(msgspec.Struct, frozen=True, kw_only=True):
         head: tuple[Record, ...] = () if self.run is None else (self.run,)
         tail: tuple[Record, ...] = () if self.end is None else (self.end,)
         body: tuple[Record, ...] = self.series + self.observations + self.missing
-        body += self.retries + self.results
+        body += self.retries + self.allowances + self.conditions + self.results
         return (*head, *body, *tail)
 
 
@@ -125,14 +132,19 @@ def collect(records: tuple[Record, ...], *, problems: tuple[str, ...] = ()) -> R
         records = records[starts[-1] :]
     if not starts:
         problems = (*problems, "the line that describes the run is missing: its host is not known")
+    found: dict[type, list[Any]] = defaultdict(list)
+    for record in records:
+        found[type(record)].append(record)
     return RunLog(
-        run=next((r for r in records if isinstance(r, Run)), None),
-        series=tuple(r for r in records if isinstance(r, Series)),
-        observations=tuple(r for r in records if isinstance(r, Observation)),
-        missing=tuple(r for r in records if isinstance(r, Missing)),
-        retries=tuple(r for r in records if isinstance(r, Retry)),
-        results=tuple(r for r in records if isinstance(r, Result)),
-        end=next((r for r in reversed(records) if isinstance(r, End)), None),
+        run=next(iter(found[Run]), None),
+        series=tuple(found[Series]),
+        observations=tuple(found[Observation]),
+        missing=tuple(found[Missing]),
+        retries=tuple(found[Retry]),
+        allowances=tuple(found[Allowance]),
+        conditions=tuple(found[Conditions]),
+        results=tuple(found[Result]),
+        end=next(reversed(found[End]), None),
         problems=problems,
     )
 
@@ -144,23 +156,44 @@ def read(path: Path) -> RunLog:
     is no such file, or nothing in it is ours.
     """
     try:
-        content = path.read_bytes()
+        with path.open("rb") as lines:
+            records, problems = _decode(lines)
     except OSError as error:
         raise LedgerError(
             f"{path} cannot be read: {error.strerror}",
             hint="name a results.jsonl that `pytest --vmvc` has written",
         ) from error
-    if not content.strip():
+    if not records and not problems:
         raise LedgerError(
             f"{path} is empty", hint="its run ended before it wrote anything; run it again"
         )
-    records, problems = _decode(content)
     if not records:
         raise LedgerError(
             f"{path} is not a results file of pytest-vmvc",
             hint="name a results.jsonl that `pytest --vmvc` has written",
         )
     return collect(records, problems=problems)
+
+
+def evidence(log: RunLog) -> dict[tuple[str, str], Evidence]:
+    """What each experiment found on each pair, by both names: all that a judge was given."""
+    host = None if log.run is None else log.run.host
+    found: dict[tuple[str, str], dict[str, list[Any]]] = {}
+    for kind in ("series", "observations", "missing", "retries", "conditions"):
+        for record in getattr(log, kind):
+            of = found.setdefault((record.experiment, record.pair), {})
+            of.setdefault(kind, []).append(record)
+    allowances = {(one.experiment, one.pair): one for one in log.allowances}
+    return {
+        (experiment, pair): Evidence(
+            experiment=experiment,
+            pair=pair,
+            host=host,
+            allowance=allowances.get((experiment, pair)),
+            **{kind: tuple(records) for kind, records in of.items()},
+        )
+        for (experiment, pair), of in found.items()
+    }
 
 
 def encode(record: Record) -> bytes:
@@ -193,16 +226,17 @@ def json_schema() -> dict[str, Any]:
     return found
 
 
-def _decode(content: bytes) -> tuple[tuple[Record, ...], tuple[str, ...]]:
+def _decode(lines: Iterable[bytes]) -> tuple[tuple[Record, ...], tuple[str, ...]]:
     decoder: msgspec.json.Decoder[Record] = msgspec.json.Decoder(Record)
     records: list[Record] = []
     bad: list[tuple[int, str]] = []
     newest = SCHEMA_VERSION
-    lines = content.split(b"\n")
+    number, line = 0, b""
     for number, line in enumerate(lines, 1):
-        if not line.strip():
+        if line.isspace():
             continue
-        newest = max(newest, _schema_of(line))
+        if b'"schema"' in line:
+            newest = max(newest, _schema_of(line))
         try:
             records.append(decoder.decode(line))
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
@@ -213,7 +247,7 @@ def _decode(content: bytes) -> tuple[tuple[Record, ...], tuple[str, ...]]:
             f"written by a newer pytest-vmvc (schema {newest}, this one knows {SCHEMA_VERSION}): "
             "upgrade to read all of it"
         )
-    if bad and bad[-1][0] == len(lines):
+    if bad and bad[-1][0] == number and not line.endswith(b"\n"):
         # No end of line after it: the run was ended in the middle of writing.
         number, _ = bad.pop()
         problems.append(f"line {number}, the last, is cut off and was left out")
@@ -230,8 +264,6 @@ def _bad_lines(bad: list[tuple[int, str]]) -> str:
 
 
 def _schema_of(line: bytes) -> int:
-    if b'"schema"' not in line:
-        return 0
     with suppress(msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         head = msgspec.json.decode(line, type=dict[str, Any])
         if head.get("record") == "run" and isinstance(head.get("schema"), int):

@@ -39,7 +39,10 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """How many blocks, and the seed of their order; fixed before the first sample."""
 
     blocks: int
+    """The most; looks may end it earlier."""
     seed: int
+    looks: tuple[int, ...] = ()
+    """After how many blocks it is asked whether they are enough."""
 
     def orders(self, subjects: Sequence[str]) -> Iterator[tuple[str, ...]]:
         """The order within each block: a seeded shuffle, then its mirror (ABBA)."""
@@ -56,14 +59,19 @@ def interleave(
     plan: Plan,
     on_retry: Callable[[str, int, InfrastructureError], None],
     on_block: Callable[[int, int], None] = lambda _done, _of: None,
+    enough: Callable[[], bool] = lambda: False,
 ) -> Iterator[Taken]:
     """Take one fresh sample of every subject in each block, in the plan's order.
 
     A taker that runs into its own deadline returns a censored `Sample`: a time-out is information.
     Any `InfrastructureError` is retried up to `RETRIES` times, told to ``on_retry`` with subject
-    and block, and then raised. ``on_block`` is told how many blocks are done, of how many.
+    and block, and then raised. ``on_block`` is told how many blocks are done, of how many, and
+    ``enough`` is asked at the plan's looks, and nowhere else.
     """
     for block, order in enumerate(plan.orders(list(takers))):
+        if block in plan.looks and enough():
+            on_block(block, block)
+            return
         on_block(block, plan.blocks)
         for position, subject in enumerate(order):
             sample = _take(takers[subject], partial(on_retry, subject, block))

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, NoReturn
 
 import msgspec
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Version of the results file; raised with every change that an old reader would not understand."""
 
 Kind = Literal["container", "vm", "process"]
@@ -103,6 +103,8 @@ class Metric(msgspec.Struct, frozen=True, kw_only=True):
     """``inflates``: emulating the CPU makes a machine's figure bigger, never smaller. ``flatters``:
     what speaks for an emulated machine's isolation (a yes, or a smaller figure) proves nothing, as
     QEMU disclaims isolation without hardware virtualisation; what speaks against it stands."""
+    state: str = ""
+    """State of artefacts and caches, where it matters: the same on all sides."""
 
 
 class Series(msgspec.Struct, frozen=True, kw_only=True, tag_field="record", tag="series"):
@@ -114,9 +116,13 @@ class Series(msgspec.Struct, frozen=True, kw_only=True, tag_field="record", tag=
     metric: Metric
     facts: Facts | None
     """None for the host itself."""
+    looks: tuple[int, ...] = ()
+    """Blocks after which it is looked at, declared before the first; empty: once, at its end."""
 
 
-class Observation(msgspec.Struct, frozen=True, kw_only=True, tag_field="record", tag="observation"):
+class Observation(
+    msgspec.Struct, frozen=True, kw_only=True, gc=False, tag_field="record", tag="observation"
+):
     """One measured value; a censored one is a lower bound (the deadline passed)."""
 
     experiment: str
@@ -156,6 +162,54 @@ class Retry(msgspec.Struct, frozen=True, kw_only=True, tag_field="record", tag="
     error: str
 
 
+class Allowance(msgspec.Struct, frozen=True, kw_only=True, tag_field="record", tag="allowance"):
+    """What emulation may at most have cost the machines of an experiment, by a battery of work."""
+
+    experiment: str
+    pair: str
+    figure: Annotated[float, msgspec.Meta(ge=1)]
+    """By which a machine's times are divided: a fixed multiple of the worst slowdown."""
+    worst: str
+    """The part of the battery that was slowed down most."""
+    n: int
+    """Rounds of the battery, each in the guest and on the host."""
+    parts: dict[str, float]
+    """Median slowdown of each part, the guest's time over the host's."""
+
+
+Spoils = Literal["time", "memory", "speed"]
+"""Which figures a failed gate spoils: ``memory`` also those in bytes, ``time`` all but those.
+
+``speed``: its figure is by how much, in per cent, the host was faster at one time than at another.
+What holds for a host that much faster or slower is not spoilt.
+"""
+
+
+class Check(msgspec.Struct, frozen=True, kw_only=True):
+    """A validity gate that was looked at: a figure, its limit, and whether it kept to it."""
+
+    name: str
+    figure: Scalar
+    """None where nothing could be told; a name for the clock source."""
+    op: Literal["<=", ">=", "within", "not"]
+    """``within``: between ``1 / limit`` and ``limit``; ``not``: none of the names in ``limit``."""
+    limit: float | str
+    unit: str
+    passed: bool | None
+    """None: not available, which is neither passed nor failed."""
+    spoils: Spoils = "time"
+    note: str = ""
+    """Why it is not available, or the interval of its figure."""
+
+
+class Conditions(msgspec.Struct, frozen=True, kw_only=True, tag_field="record", tag="conditions"):
+    """The state of the host around a timed experiment, looked at before its outcome."""
+
+    experiment: str
+    pair: str
+    checks: tuple[Check, ...]
+
+
 class Host(msgspec.Struct, frozen=True, kw_only=True):
     """The host manifest: what a reader needs to know whether this host is like theirs."""
 
@@ -182,7 +236,11 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     observations: tuple[Observation, ...] = ()
     missing: tuple[Missing, ...] = ()
     retries: tuple[Retry, ...] = ()
+    conditions: tuple[Conditions, ...] = ()
+    """None of them: it timed nothing, or its record is older than they are."""
     host: Host | None = None
+    allowance: Allowance | None = None
+    """Measured in the same run on the same pair, where its machines were emulated and timed."""
 
     def find(self, subject: str, metric: str) -> Series | None:
         """The header of one row, or None where it was not measured."""
@@ -295,6 +353,14 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     """Figures that others have published, each with its source; never mixed with ours."""
     contradicts: tuple[str, ...] = ()
     """Ids of claims of the same article that cannot stand beside this one."""
+    any_of: tuple[str, ...] = ()
+    """Readings of which any one would do: their errors are corrected for being several."""
+
+    def family(self, reading: Reading) -> tuple[Reading, ...]:
+        """The readings that this one is corrected together with; none where it stands alone."""
+        if reading.name not in self.any_of:
+            return ()
+        return tuple(one for one in self.readings if one.name in self.any_of)
 
 
 # --- what came out -------------------------------------------------------------------------------
@@ -314,6 +380,8 @@ class Estimate(msgspec.Struct, frozen=True, kw_only=True):
     unit: str
     method: str
     censored: int = 0
+    most: int = 0
+    """Samples that the plan allowed, where it could stop early; else 0."""
 
 
 class Judgement(msgspec.Struct, frozen=True, kw_only=True):
@@ -325,6 +393,8 @@ class Judgement(msgspec.Struct, frozen=True, kw_only=True):
     reason: str = ""
     """Why it is not decided, or which rule decided it."""
     estimate: Estimate | None = None
+    checks: tuple[Check, ...] = ()
+    """Gates on its own samples; those on the host are in the experiment's `Conditions`."""
     scope: str = ""
 
 
@@ -342,6 +412,8 @@ class Result(msgspec.Struct, frozen=True, kw_only=True, tag_field="record", tag=
     duration_s: float = 0.0
     contradicts: tuple[str, ...] = ()
     """Claims of the same article that cannot stand beside this one."""
+    family: tuple[Reading, ...] = ()
+    """The readings that this one is corrected together with, itself among them."""
 
     @property
     def agrees(self) -> bool | None:
@@ -363,6 +435,13 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, tag_field="record", tag="ru
     version: str
     readings_hash: str
     host: Host
+    evidence_from: str = ""
+    """Id of the run that measured the evidence, on ``host``; empty: this run did."""
+
+    @property
+    def measured_by(self) -> str:
+        """Id of the run that measured the evidence."""
+        return self.evidence_from or self.run_id
 
 
 class End(msgspec.Struct, frozen=True, kw_only=True, tag_field="record", tag="end"):
@@ -375,6 +454,6 @@ class End(msgspec.Struct, frozen=True, kw_only=True, tag_field="record", tag="en
 
 
 Record = Annotated[
-    Run | Series | Observation | Missing | Retry | Result | End,
+    Run | Series | Observation | Missing | Retry | Allowance | Conditions | Result | End,
     msgspec.Meta(title="a line of results.jsonl"),
 ]

@@ -11,7 +11,7 @@ from types import ModuleType
 
 import msgspec
 
-from pytest_vmvc import experiments
+from pytest_vmvc import allowance, experiments
 from pytest_vmvc.declaration import ATTRIBUTE
 from pytest_vmvc.errors import UsageError
 from pytest_vmvc.model import (
@@ -32,6 +32,10 @@ EMULATION = {
     "flatters": "Under emulation what speaks for the machine's isolation is INCONCLUSIVE.",
     "none": "",
 }
+ALLOWANCE = (
+    " Not so in a timed experiment where it still holds after the machine's time is divided by the "
+    "allowance: twice the worst slowdown of a battery run in the guest and on the host."
+)
 
 
 class Declared(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,6 +77,11 @@ def claim_page(found: Declared) -> str:
             [_reading(reading, metrics) for reading in claim.readings],
         ),
     ]
+    if claim.any_of:
+        lines.append(
+            f"Any one of {', '.join(claim.any_of)} would do, so they are judged more strictly for "
+            "being several (Holm): the k-th surest of m with an (m - k + 1)-th of the error."
+        )
     if found.experiments:
         lines += ["## How it is measured", *_measured(found, metrics)]
     lines += ["## What would change our mind"]
@@ -212,9 +221,15 @@ def _mind(reading: Reading, metrics: Mapping[str, Metric]) -> str:
             what = "a value" if exact else f"a {question.confidence:.0%} interval that is wholly"
             said = f"supported by {what} {question.op} {bound}, refuted by one on the other side"
             of_vm = "vm" in (question.subject[:2], getattr(question, "over", "")[:2])
-            bent = EMULATION[metric.emulation] if metric and of_vm else ""
+            bent = _bent(metric) if metric and of_vm else ""
             undecided = "" if exact else "; one that spans it decides nothing"
             return f"{said}{undecided}. {bent}".strip()
+
+
+def _bent(metric: Metric) -> str:
+    """What emulation does to a verdict on the metric."""
+    allowed = metric.emulation == "inflates" and allowance.covers(metric.unit)
+    return EMULATION[metric.emulation] + (ALLOWANCE if allowed else "")
 
 
 def _pairs(asking: list[Claim]) -> set[str]:

@@ -31,7 +31,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize(
     "argv",
-    [[], ["judge"], ["compare"], ["setup", "--only", "nonsense"], ["report"], ["clean", "--force"]],
+    [[], ["compare"], ["setup", "--only", "nonsense"], ["report"], ["clean", "--force"]],
 )
 def test_a_wrong_request_is_a_usage_error(
     argv: list[str], capsys: pytest.CaptureFixture[str]
@@ -39,11 +39,11 @@ def test_a_wrong_request_is_a_usage_error(
     with pytest.raises(SystemExit) as ended:
         cli.main(argv)
 
-    assert ended.value.code == 2
+    assert ended.value.code == 64
     assert "usage: vmvc" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", ["setup", "doctor", "report", "clean"])
+@pytest.mark.parametrize("command", ["setup", "doctor", "report", "judge", "calibrate", "clean"])
 def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         cli.main([command, "--help"])

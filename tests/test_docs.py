@@ -3,9 +3,9 @@
 import re
 from pathlib import Path
 
-from pytest_vmvc import ledger
-from pytest_vmvc.judge import judge
-from pytest_vmvc.model import Evidence
+import msgspec
+
+from pytest_vmvc import ledger, rejudge
 
 ROOT = Path(__file__).parent.parent
 RECORDED = ROOT / "docs" / "runs" / "2026-11-25-kvm-unusable" / "results.jsonl"
@@ -51,9 +51,9 @@ def cell(result):
     return f"{judgement.verdict.value}: {figure}" if judgement.estimate else judgement.verdict.value
 
 
-def short_table(log):
+def short_table(results):
     """The README's table: chosen readings, a column for each pair."""
-    found = {(r.claim, r.reading.name, r.pair): r for r in log.results}
+    found = {(r.claim, r.reading.name, r.pair): r for r in results}
     lines = ["| the article says | reading | pair minimal | pair debian |", "|---|---|---|---|"]
     for claim, reading in SHOWN:
         cells = [found.get((claim, reading, pair)) for pair in ("minimal", "debian")]
@@ -65,38 +65,40 @@ def short_table(log):
     return "\n".join(lines)
 
 
-def table(log):
+def table(results):
     """Every reading, as judged in the run."""
     lines = ["| claim | reading | pair | verdict | finding |", "|---|---|---|---|---|"]
     lines += [
         f"| `{r.claim}` | {r.reading.name} | {r.pair} | {r.judgement.verdict.value} "
         f"| {r.judgement.finding} |"
-        for r in log.results
+        for r in results
     ]
     return "\n".join(lines)
 
 
+def judged_again(log):
+    """The recorded samples by today's judge; nothing of a verdict is taken from the file."""
+    return [
+        msgspec.structs.replace(one.result, judgement=one.judgement)
+        for one in rejudge.again(log, log.results)
+    ]
+
+
 def test_the_tables_are_the_recorded_run():
-    log = ledger.read(RECORDED)
-    assert short_table(log) in (ROOT / "README.md").read_text()
-    assert table(log) in (RECORDED.parent / "README.md").read_text()
+    results = judged_again(ledger.read(RECORDED))
+    assert short_table(results) in (ROOT / "README.md").read_text()
+    assert table(results) in (RECORDED.parent / "README.md").read_text()
 
 
-def test_the_recorded_samples_still_give_the_recorded_verdicts():
+def test_the_recorded_samples_still_give_verdicts():
     log = ledger.read(RECORDED)
     assert log.problems == ()
     assert log.results
-    for result in log.results:
-        key = (result.experiment, result.pair)
-        evidence = Evidence(
-            experiment=result.experiment,
-            pair=result.pair,
-            series=tuple(s for s in log.series if (s.experiment, s.pair) == key),
-            observations=tuple(o for o in log.observations if (o.experiment, o.pair) == key),
-            missing=tuple(m for m in log.missing if (m.experiment, m.pair) == key),
-            host=log.run.host,
-        )
-        assert judge(result.reading, evidence, seed=log.run.seed) == result.judgement
+    undecided = {"INCONCLUSIVE", "NOT TESTABLE"}
+    for before, after in zip(log.results, judged_again(log), strict=True):
+        # A judge may have become more careful since; it never turns a verdict round.
+        verdicts = {before.judgement.verdict.value, after.judgement.verdict.value}
+        assert len(verdicts - undecided) <= 1, before.nodeid
 
 
 def test_the_recorded_run_names_no_place_of_the_machine_it_ran_on():

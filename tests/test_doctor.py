@@ -10,8 +10,17 @@ from rich.console import Console
 
 from pytest_vmvc import doctor
 from pytest_vmvc.diagnosis import Diagnosis, Row, as_json, as_text, show
-from pytest_vmvc.doctor import engine_words, guarded, inspect, pair_row, room, vagrant_row
+from pytest_vmvc.doctor import (
+    engine_words,
+    gates_row,
+    guarded,
+    inspect,
+    pair_row,
+    room,
+    vagrant_row,
+)
 from pytest_vmvc.errors import Unavailable
+from pytest_vmvc.model import Check
 
 GIB = 1 << 30
 ENGINE = {
@@ -115,6 +124,23 @@ def test_what_is_not_installed_is_missing_and_what_does_not_answer_is_a_problem(
     assert fail("docker is not installed").state == "missing"
     assert fail("no permission on the socket").state == "problem"
     assert fail("no permission on the socket").remedy == "do this"
+
+
+def test_gates_that_would_fail_are_named_with_their_figure() -> None:
+    def check(name: str, *, passed: bool | None) -> Check:
+        figure = None if passed is None else 51.0
+        return Check(name=name, figure=figure, op="<=", limit=10, unit="%", passed=passed)
+
+    noisy = gates_row(
+        (check("steal", passed=True), check("load", passed=False), check("heat", passed=None))
+    )
+    assert noisy.state == "problem"
+    assert noisy.detail == (
+        "2 of 3 gates, not available: heat; would fail now: load 51.0%, limit 10%"
+    )
+    calm = gates_row((check("steal", passed=True), check("heat", passed=None)))
+    assert (calm.state, calm.remedy) == ("OK", "")
+    assert calm.detail == "1 of 2 gates, not available: heat; all would pass now"
 
 
 def test_the_engine_in_words() -> None:

@@ -4,6 +4,8 @@ import itertools
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pytest_vmvc.declaration import (
     at_least,
@@ -17,7 +19,7 @@ from pytest_vmvc.declaration import (
     slope,
 )
 from pytest_vmvc.errors import UsageError
-from pytest_vmvc.judge import judge, readings_hash
+from pytest_vmvc.judge import judge, readings_hash, settled
 from pytest_vmvc.model import (
     Claim,
     Evidence,
@@ -326,3 +328,141 @@ def test_without_machines_there_are_no_variants_of_them():
     told = judge_it(holds("vm-limited", "held"), found)
     assert told.verdict.value == "NOT TESTABLE"
     assert "not here" in told.reason
+
+
+# --- nonsense, and properties --------------------------------------------------------------------
+
+seconds = st.floats(min_value=1e-3, max_value=1e3)
+rows = st.lists(st.tuples(seconds, seconds), min_size=6, max_size=12)
+anything = st.one_of(
+    st.floats(), st.integers(), st.text(max_size=3), st.booleans(), st.none(), seconds
+)
+BOUNDS = (below("vm", "start_s", 60, "s"), at_least("vm", "start_s", 60, "s"))
+RATIOS = (
+    ratio("vm", "start_s", over="container", above=1.25),
+    ratio("vm", "start_s", over="container", below=0.8),
+)
+
+
+def sane(value):
+    return (
+        isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < float("inf")
+    )
+
+
+@given(st.lists(anything, min_size=1, max_size=10), st.lists(anything, min_size=1, max_size=10))
+def test_whatever_was_recorded_is_judged_and_nonsense_never_decides(vm, container):
+    found = evidence(TIME, vm=vm, container=container)
+    for asked in (*BOUNDS, *RATIOS):
+        told = judge_it(asked, found)
+        assert told.finding
+        used = vm if asked in BOUNDS else [*vm, *container][: 2 * min(len(vm), len(container))]
+        if not all(sane(value) for value in used):
+            assert told.verdict.value == "INCONCLUSIVE"
+            assert told.reason
+        if min(len(vm), len(vm) if asked in BOUNDS else len(container)) < 6:
+            assert told.verdict.value == "INCONCLUSIVE"
+
+
+@pytest.mark.parametrize("asked", [*BOUNDS, *RATIOS], ids=repr)
+def test_negative_durations_decide_nothing(asked):
+    found = evidence(TIME, vm=[-1.0] * 8, container=[1.0] * 8)
+    told = judge_it(asked, found)
+    assert told.verdict.value == "INCONCLUSIVE"
+    assert "negative" in told.reason
+
+
+def test_one_negative_duration_spoils_the_row():
+    found = evidence(TIME, vm=[1.0] * 8 + [-1e-9], container=[1.0] * 9)
+    assert verdict(BOUNDS[0], found) == "INCONCLUSIVE"
+
+
+def test_a_ratio_over_nothing_decides_nothing():
+    asked = ratio("vm", "kept_bytes", over="container", above=1.25, min_n=1)
+    told = judge_it(asked, evidence(SIZE, vm=[1.0], container=[0.0]))
+    assert told.verdict.value == "INCONCLUSIVE"
+    assert told.reason
+
+
+def test_a_single_sample_that_timed_out_is_no_exact_figure():
+    found = evidence(TIME, vm=[300.0])
+    late = msgspec.structs.replace(
+        found,
+        observations=tuple(
+            msgspec.structs.replace(row, censored=True) for row in found.observations
+        ),
+    )
+    asked = below("vm", "start_s", 400, "s", min_n=1)
+    assert verdict(asked, found) == "SUPPORTED"
+    assert verdict(asked, late) == "INCONCLUSIVE"
+
+
+def test_units_that_differ_make_no_ratio():
+    found = evidence(TIME, vm=[4.0] * 6, container=[1.0] * 6)
+    header = found.series[1]
+    other = msgspec.structs.replace(
+        header, metric=msgspec.structs.replace(header.metric, unit="ms")
+    )
+    found = msgspec.structs.replace(found, series=(found.series[0], other))
+    told = judge_it(RATIOS[0], found)
+    assert told.verdict.value == "INCONCLUSIVE"
+    assert "different units" in told.reason
+
+
+def test_no_number_is_no_fact():
+    told = judge_it(holds("vm", "boot_id", value=1.0), evidence(TEXT, vm=[float("nan")] * 3))
+    assert told.verdict.value == "INCONCLUSIVE"
+
+
+@pytest.mark.parametrize("looks", [(0,), (20, 8), (8, 8)])
+def test_a_damaged_plan_decides_nothing(looks):
+    found = evidence(TIME, vm=[4.0] * 20, container=[1.0] * 20)
+    series = tuple(msgspec.structs.replace(one, looks=looks) for one in found.series)
+    found = msgspec.structs.replace(found, series=series)
+    assert verdict(RATIOS[0], found) == "INCONCLUSIVE"
+    assert not settled(Reading(name="r", question=RATIOS[0].question), found)
+
+
+@given(rows)
+def test_swapping_the_sides_mirrors_the_verdict(pairs):
+    vm, container = zip(*pairs, strict=True)
+    found = evidence(TIME, vm=vm, container=container)
+    above = ratio("vm", "start_s", over="container", above=1.25)
+    below_ = ratio("container", "start_s", over="vm", below=0.8)
+    assert verdict(above, found) == verdict(below_, found)
+
+
+@given(rows, st.randoms())
+def test_the_order_in_which_samples_stand_does_not_matter(pairs, random):
+    vm, container = zip(*pairs, strict=True)
+    found = evidence(TIME, vm=vm, container=container)
+    shuffled = list(found.observations)
+    random.shuffle(shuffled)
+    other = msgspec.structs.replace(found, observations=tuple(shuffled))
+    for asked in (*BOUNDS, *RATIOS):
+        assert judge_it(asked, found) == judge_it(asked, other)
+
+
+@given(rows, st.sampled_from([0.001, 0.25, 8, 1000]))
+def test_the_unit_of_both_sides_does_not_matter(pairs, scale):
+    vm, container = zip(*pairs, strict=True)
+    found = evidence(TIME, vm=vm, container=container)
+    scaled = evidence(TIME, vm=[x * scale for x in vm], container=[x * scale for x in container])
+    for asked in RATIOS:
+        assert verdict(asked, found) == verdict(asked, scaled)
+
+
+@given(rows, st.floats(0.1, 10), st.floats(0.1, 10))
+def test_a_harder_threshold_is_never_easier_to_meet(pairs, one, other):
+    easy, hard = sorted((one, other))
+    vm, container = zip(*pairs, strict=True)
+    found = evidence(TIME, vm=vm, container=container)
+    if verdict(ratio("vm", "start_s", over="container", above=hard), found) == "SUPPORTED":
+        assert verdict(ratio("vm", "start_s", over="container", above=easy), found) == "SUPPORTED"
+    if verdict(below("vm", "start_s", easy, "s"), found) == "SUPPORTED":
+        assert verdict(below("vm", "start_s", hard, "s"), found) == "SUPPORTED"
+
+
+def test_exceptions_to_a_universal_are_bounded_exactly():
+    told = judge_it(holds("container", "held"), evidence(HELD, container=[True] * 10))
+    assert "upper bound on exceptions 0.26" in told.reason

@@ -11,7 +11,7 @@ from pytest_vmvc.experiments.base import Settings
 from pytest_vmvc.host import manifest
 from pytest_vmvc.lab import Lab
 from pytest_vmvc.measure import Sample
-from pytest_vmvc.model import Metric, Observation
+from pytest_vmvc.model import Allowance, Check, Conditions, Metric, Missing, Observation
 from pytest_vmvc.resources import RunScope
 from pytest_vmvc.subjects import Pair
 
@@ -33,6 +33,7 @@ def catalogue(monkeypatch):
         "see": experiments.Entry(place="", summary="another survey"),
         "time": experiments.Entry(place="", summary="timed", timed=True),
         "ride": experiments.Entry(place="", summary="rides", carrier="time"),
+        "battery": experiments.Entry(place="", summary="measures the emulator", timed=True),
     }
     monkeypatch.setattr(experiments, "CATALOGUE", planted)
     return planted
@@ -64,9 +65,10 @@ class Riding:
 
 
 class Bench:
-    def __init__(self, scope, made, wanted):
+    def __init__(self, scope, made, wanted, tier="kvm-hw", watch=lambda: tuple):
         self.records = []
         self.scope = scope
+        self.tier = tier
         self.pairs = {}
         self.lab = Lab(
             load=self.load,
@@ -76,6 +78,7 @@ class Bench:
             settings=Settings(),
             wanted=wanted,
             catalogue=made.__getitem__,
+            watch=watch,
         )
 
     def load(self, name):
@@ -83,7 +86,7 @@ class Bench:
             name=name,
             subjects={
                 "container": FakeProvider(self.scope),
-                "vm": FakeProvider(self.scope, kind="vm"),
+                "vm": FakeProvider(self.scope, kind="vm", accelerator=self.tier),
             },
         )
         return self.pairs[name]
@@ -181,6 +184,36 @@ def test_a_rider_sees_every_environment_of_its_carrier(scope, catalogue):
     assert len([r for r in bench.records if isinstance(r, Observation)]) == launched
 
 
+NOISY = Check(name="load", figure=51.0, op="<=", limit=10, unit="%", passed=False)
+
+
+def test_the_host_is_watched_around_what_is_timed_and_around_nothing_else(scope, catalogue):
+    order = []
+
+    def watch():
+        order.append("before")
+        return lambda: order.append("after") or (NOISY,)
+
+    def alone(pair, record, settings):
+        order.append("timed")
+        timed(pair, record, settings)
+
+    made = {
+        "look": Planted("look", lambda *_: order.append("survey")),
+        "time": Planted("time", alone),
+        "ride": Riding(),
+    }
+    wanted = [("look", "a"), ("ride", "a"), ("time", "a")]
+    bench = Bench(scope, made, wanted, watch=watch)
+    assert bench.lab.evidence("look", "a").conditions == ()
+    of_both = [bench.lab.evidence(name, "a").conditions for name in ("time", "ride")]
+    assert order == ["survey", "before", "timed", "after"]
+    assert [found.checks for (found,) in of_both] == [(NOISY,), (NOISY,)]
+    assert [found.experiment for (found,) in of_both] == ["time", "ride"]
+    written = [r for r in bench.records if isinstance(r, Conditions)]
+    assert sorted(r.experiment for r in written) == ["ride", "time"]
+
+
 def test_a_rider_that_nobody_wants_stays_at_home(scope, catalogue):
     made = {"time": Planted("time", timed)}
     bench = Bench(scope, made, [("time", "a")])
@@ -238,3 +271,80 @@ def test_an_interrupt_ends_the_surveys_at_their_next_record(scope, catalogue):
         bench.lab.evidence("see", "b")
     assert scope.held == ()
     assert len(bench.records) < 10_000
+
+
+# --- the battery of an emulated machine ----------------------------------------------------------
+
+
+class Slow:
+    """A battery that finds what it was told, on a standing machine."""
+
+    name = "battery"
+    metrics = (Metric(name="slowdown", unit="ratio", definition="test"),)
+
+    def __init__(self, slowdown=10.0):
+        self.slowdown = slowdown
+        self.runs = []
+
+    def run(self, pair, record, settings):
+        [machine] = pair.standing("vm")
+        self.runs.append((pair.name, machine.name))
+        record.observe("vm", "slowdown", self.slowdown, facts=machine.facts, instance="timer")
+
+
+def test_an_emulated_machine_is_gauged_once_a_pair_before_it_is_timed(scope, catalogue):
+    battery = Slow()
+    made = {"time": Planted("time", timed), "ride": Riding(), "battery": battery}
+    wanted = [("time", "a"), ("ride", "a"), ("time", "b")]
+    bench = Bench(scope, made, wanted, tier="tcg")
+    for name, pair in wanted:
+        found = bench.lab.evidence(name, pair)
+        assert found.allowance.figure == 20.0
+        assert (found.allowance.experiment, found.allowance.pair) == (name, pair)
+    assert [pair for pair, _ in battery.runs] == ["a", "b"]
+    written = [r for r in bench.records if isinstance(r, Allowance)]
+    assert {(r.experiment, r.pair) for r in written} == set(wanted)
+    assert scope.held == ()
+
+
+def test_the_battery_uses_the_machine_that_stands_already(scope, catalogue):
+    seen_by_survey = []
+    battery = Slow()
+
+    def look(pair, record, _settings):
+        seen_by_survey.append(pair.standing("vm")[0].name)
+        record.observe("vm", "x", 1, facts=None)
+
+    def alone(pair, record, settings):
+        assert pair.subjects["vm"].running == {}
+        timed(pair, record, settings)
+
+    made = {"look": Planted("look", look), "time": Planted("time", alone), "battery": battery}
+    bench = Bench(scope, made, [("look", "a"), ("time", "a")], tier="tcg")
+    assert bench.lab.evidence("time", "a").allowance is not None
+    assert [name for _, name in battery.runs] == seen_by_survey
+
+
+@pytest.mark.parametrize(("asked", "tier"), [("time", "kvm-hw"), ("look", "tcg")])
+def test_nothing_is_gauged_that_is_not_emulated_or_not_timed(scope, catalogue, asked, tier):
+    battery = Slow()
+    made = {"time": Planted("time", timed), "look": Planted("look", seen()), "battery": battery}
+    bench = Bench(scope, made, [(asked, "a")], tier=tier)
+    assert bench.lab.evidence(asked, "a").allowance is None
+    assert battery.runs == []
+
+
+def test_a_battery_that_breaks_costs_the_allowance_and_nothing_else(scope, catalogue):
+    def breaks(*_):
+        raise InfrastructureError("the emulator coughed")
+
+    made = {"time": Planted("time", timed), "battery": Planted("battery", breaks)}
+    bench = Bench(scope, made, [("time", "a")], tier="tcg")
+    found = bench.lab.evidence("time", "a")
+    assert len(found.observations) == 12
+    assert found.allowance is None
+    [gap] = [r for r in bench.records if isinstance(r, Missing)]
+    assert gap.experiment == "battery"
+    assert "the emulator coughed" in gap.reason
+    with pytest.raises(InfrastructureError):
+        bench.lab.evidence("battery", "a")

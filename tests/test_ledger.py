@@ -12,6 +12,9 @@ from pytest_vmvc.errors import LedgerError
 from pytest_vmvc.ledger import LedgerWriter, RunLog
 from pytest_vmvc.model import (
     SCHEMA_VERSION,
+    Allowance,
+    Check,
+    Conditions,
     End,
     Host,
     Judgement,
@@ -53,6 +56,11 @@ RUN = Run(
     host=HOST,
 )
 MISSING = Missing(experiment="e", pair="p", subject="vm", reason="no QEMU")
+CONDITIONS = Conditions(
+    experiment="e",
+    pair="p",
+    checks=(Check(name="load", figure=None, op="<=", limit=10, unit="%", passed=None),),
+)
 RETRY = Retry(experiment="e", pair="p", subject="vm", block=2, error="died")
 RESULT = Result(
     claim="table.x",
@@ -64,6 +72,9 @@ RESULT = Result(
     judgement=Judgement(verdict=Verdict.NOT_TESTABLE, finding="Not measured.", reason="no QEMU"),
     nodeid="claims/test_x.py::test_x[p-r]",
 )
+ALLOWANCE = Allowance(
+    experiment="e", pair="p", figure=20.0, worst="timer", n=3, parts={"timer": 10.0}
+)
 END = End(ended="2025-01-02T03:05:05Z", exit_status=0, duration_s=60.0)
 
 
@@ -72,7 +83,9 @@ def observation(value: object = 1.5, **changes: object) -> Observation:
     return Observation(**{**plain, "value": value, **changes})  # type: ignore[arg-type]
 
 
-RECORDS: tuple[Record, ...] = (RUN, observation(), MISSING, RETRY, RESULT, END)
+RECORDS: tuple[Record, ...] = (
+    RUN, observation(), MISSING, RETRY, ALLOWANCE, CONDITIONS, RESULT, END,
+)  # fmt: skip
 
 
 def written(path: Path, *records: Record) -> Path:
@@ -89,6 +102,8 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
         observations=(observation(),),
         missing=(MISSING,),
         retries=(RETRY,),
+        allowances=(ALLOWANCE,),
+        conditions=(CONDITIONS,),
         results=(RESULT,),
         end=END,
     )
@@ -259,4 +274,17 @@ def test_the_schema_knows_every_record() -> None:
         for struct in ledger.json_schema()["$defs"].values()
         if "record" in struct.get("properties", {})
     }
-    assert tags == {"run", "series", "observation", "missing", "retry", "result", "end"}
+    assert tags == {
+        "run", "series", "observation", "missing", "retry", "allowance", "conditions", "result",
+        "end",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("figure", [0.0, 0.5, -2.0])
+def test_an_allowance_that_would_make_a_machine_slower_is_a_bad_line(
+    tmp_path: Path, figure: float
+) -> None:
+    broken = msgspec.structs.replace(ALLOWANCE, figure=figure)
+    log = ledger.read(written(tmp_path / "r.jsonl", RUN, broken))
+    assert log.allowances == ()
+    assert "line 2" in log.problems[0]

@@ -7,14 +7,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import quantile_test
 
+from pytest_vmvc import ranks
 from pytest_vmvc.model import Verdict
-from pytest_vmvc.stats import decide, exact, median_interval, ratio_interval, slope_interval
+from pytest_vmvc.stats import (
+    decide,
+    exact,
+    independent_ratio,
+    inflation,
+    median_interval,
+    proportion_bound,
+    ratio_interval,
+    slope_interval,
+)
 
 seconds = st.floats(min_value=1e-3, max_value=1e4, allow_nan=False)
 
 
 def test_six_values_span_the_interval():
-    found = median_interval([3, 1, 2, 6, 5, 4], unit="s")
+    found = median_interval([3, 1, 2, 6, 5, 4], unit="s", correlation=0)
     assert (found.effect, found.low, found.high, found.n) == (3.5, 1, 6, 6)
 
 
@@ -22,7 +32,7 @@ def test_six_values_span_the_interval():
 def test_interval_equals_the_one_of_scipy(n):
     values = [float(i * i) for i in range(n)]
     reference = quantile_test(values, q=0, p=0.5).confidence_interval(0.95)
-    found = median_interval(values, unit="s")
+    found = median_interval(values, unit="s", correlation=0)
     assert (found.low, found.high) == (reference.low, reference.high)
 
 
@@ -73,7 +83,7 @@ def test_a_timeout_below_the_line_bounds_the_ratio_from_above():
     ],
 )
 def test_the_interval_decides_at_its_very_ends(op, threshold, verdict):
-    found = median_interval([1, 2, 3, 4, 5, 6], unit="s")
+    found = median_interval([1, 2, 3, 4, 5, 6], unit="s", correlation=0)
     assert decide(found, op, threshold) == Verdict(verdict)
 
 
@@ -83,9 +93,70 @@ def test_ratio_of_equal_rows_is_one():
     assert decide(found, ">", 1.25) == Verdict.REFUTED
 
 
+@pytest.mark.parametrize(("n", "cut"), [(6, 1), (8, 4), (10, 9), (15, 26), (20, 53)])
+def test_the_interval_of_pairs_is_that_of_the_signed_rank_tables(n, cut):
+    """Critical values of Wilcoxon's test, two-sided 5 %: cut - 1 (F. Wilcoxon, 1945; Conover)."""
+    logs = [0.1 * 2**i for i in range(n)]
+    averages = sorted((a + b) / 2 for i, a in enumerate(logs) for b in logs[i:])
+    found = (
+        ratio_interval([math.exp(x) for x in logs], [1.0] * 8, correlation=0) if n == 8 else None
+    )
+    assert ranks.cut(ranks.signed(n), 0.95) == cut
+    if found is not None:
+        assert found.low == pytest.approx(math.exp(averages[cut - 1]))
+        assert found.high == pytest.approx(math.exp(averages[-cut]))
+
+
+@pytest.mark.parametrize(("n", "m", "cut"), [(4, 4, 1), (5, 5, 3), (7, 9, 13), (10, 10, 24)])
+def test_the_interval_of_two_samples_is_that_of_the_rank_sum_tables(n, m, cut):
+    """Critical values of Mann and Whitney's U, two-sided 5 %: cut - 1."""
+    assert ranks.cut(ranks.sums(n, m), 0.95) == cut
+    assert ranks.sums(n, m).sum() == pytest.approx(1)
+
+
+def test_large_rank_sums_are_nearly_those_that_are_counted():
+    exact_cut, near = (ranks.cut(ranks.sums(n, 50), 0.95) for n in (50, 51))
+    assert exact_cut < near < exact_cut + 30
+
+
+def test_a_pair_of_which_one_timed_out_bounds_the_ratio_from_one_side():
+    found = ratio_interval([2.0] * 8, [1.0] * 8, censored_over=[True] * 7 + [False])
+    assert (found.low, found.high) == (pytest.approx(2.0), None)
+    assert found.effect is None
+
+
+def test_two_samples_need_no_pairs():
+    found = independent_ratio([2.0, 2.2, 2.4, 2.1], [1.0, 1.1, 1.2, 1.05])
+    assert found.low > 1.25
+    assert found.effect == pytest.approx(2.0, rel=0.1)
+
+
+def test_many_samples_are_judged_by_their_medians():
+    found = independent_ratio([2.0, 4.0] * 5000, [1.0] * 1000)
+    assert "medians" in found.method
+    assert 1.9 < found.low <= found.high < 4.1
+
+
+def test_no_exception_in_n_bounds_their_share_by_about_three_over_n():
+    assert proportion_bound(0, 100) == pytest.approx(0.0295, abs=1e-3)
+    assert proportion_bound(0, 1) == pytest.approx(0.95)
+    assert proportion_bound(3, 3) == 1
+
+
+def test_the_bootstrap_is_another_way_to_the_same_place():
+    over, under = [4, 4.1, 4.2, 4.4, 4, 4.9, 4.3], [0.3, 0.31, 0.33, 0.3, 0.29, 0.28, 0.31]
+    ranks, bootstrap = (
+        ratio_interval(over, under, estimator=name) for name in ("hodges-lehmann", "bca")
+    )
+    assert bootstrap.effect == pytest.approx(ranks.effect, rel=0.05)
+    assert bootstrap.low < ranks.effect < bootstrap.high
+
+
 def test_ratio_is_seeded():
     over, under = [4, 4.1, 4.2, 4.4, 4, 4.9, 4.3], [0.3, 0.31, 0.33, 0.3, 0.29, 0.28, 0.31]
-    assert ratio_interval(over, under, seed=7) == ratio_interval(over, under, seed=7)
+    assert ratio_interval(over, under, seed=7, estimator="bca") == ratio_interval(
+        over, under, seed=7, estimator="bca"
+    )
 
 
 @pytest.mark.parametrize("bad", [[], [math.nan] * 6, [1, 2, math.inf, 4, 5, 6]])
@@ -153,3 +224,97 @@ def test_a_row_that_never_changes_has_no_slope():
 def test_a_slope_is_not_bounded_where_nearly_everything_is_tied():
     found = slope_interval([1, 1, 1, 1, 1, 2], [3, 3, 3, 3, 3, 9], unit="bytes")
     assert (found.low, found.high) == (None, None)
+
+
+# --- neighbours that are alike -------------------------------------------------------------------
+
+
+@given(st.lists(seconds, min_size=6, max_size=40), st.floats(0, 0.9))
+def test_the_allowance_widens_about_the_estimate(values, correlation):
+    bare = median_interval(values, unit="s", correlation=0)
+    found = median_interval(values, unit="s", correlation=correlation)
+    assert found.effect == bare.effect
+    by = inflation(correlation)
+    assert found.effect - found.low == pytest.approx(by * (bare.effect - bare.low), abs=1e-6)
+    assert found.high - found.effect == pytest.approx(by * (bare.high - bare.effect), abs=1e-6)
+
+
+def test_a_correlation_of_a_quarter_makes_three_samples_of_five():
+    assert inflation(0.25) ** 2 == pytest.approx(5 / 3)
+    assert inflation(0) == 1
+
+
+@pytest.mark.parametrize("bad", [-0.1, 1.0, math.nan])
+def test_no_such_correlation_is_allowed_for(bad):
+    with pytest.raises(ValueError, match="from 0 up to 1"):
+        median_interval([1.0] * 6, unit="s", correlation=bad)
+
+
+def test_a_ratio_that_lies_on_its_bound_is_not_moved_by_rounding():
+    for under in (0.1, 0.3, 0.7, 1.1, 3.3):
+        found = ratio_interval([1.25 * under] * 6, [under] * 6)
+        assert decide(found, ">", 1.25) == Verdict.REFUTED
+        assert decide(found, "<", 1.25) == Verdict.REFUTED
+
+
+# --- properties of every interval ----------------------------------------------------------------
+
+pairs = st.lists(st.tuples(seconds, seconds), min_size=6, max_size=12)
+confidences = st.sampled_from([0.8, 0.9, 0.95, 0.99, 0.999])
+
+
+def inside(narrow, wide):
+    lows = [-math.inf if one.low is None else one.low for one in (wide, narrow)]
+    highs = [math.inf if one.high is None else one.high for one in (narrow, wide)]
+    return lows == sorted(lows) and highs == sorted(highs)
+
+
+@given(pairs, confidences, confidences)
+def test_less_confidence_never_widens(rows, one, other):
+    less, more = sorted((one, other))
+    over, under = zip(*rows, strict=True)
+    assert inside(
+        ratio_interval(over, under, confidence=less), ratio_interval(over, under, confidence=more)
+    )
+    assert inside(
+        median_interval(over, unit="s", confidence=less),
+        median_interval(over, unit="s", confidence=more),
+    )
+
+
+@given(pairs, st.randoms())
+def test_the_order_of_the_pairs_does_not_matter(rows, random):
+    shuffled = rows[:]
+    random.shuffle(shuffled)
+    there, back = (ratio_interval(*zip(*some, strict=True)) for some in (rows, shuffled))
+    assert (there.effect, there.low, there.high) == (back.effect, back.low, back.high)
+
+
+@given(pairs, st.lists(st.booleans(), min_size=12, max_size=12))
+def test_a_time_out_never_narrows(rows, late):
+    over, under = zip(*rows, strict=True)
+    above, below = late[: len(over)], late[-len(over) :]
+    seen = median_interval(over, unit="s", correlation=0)
+    cut = median_interval(over, unit="s", censored=above, correlation=0)
+    assert inside(seen, cut)
+    assert cut.low == seen.low
+    ratios = (
+        ratio_interval(over, under, correlation=0, censored_over=one, censored_under=other)
+        for one, other in ((None, None), (above, below))
+    )
+    assert inside(*ratios)
+
+
+@given(pairs, st.floats(0.5, 2), st.floats(0.5, 2))
+def test_the_verdict_on_a_ratio_is_monotone_in_the_threshold(rows, one, other):
+    less, more = sorted((one, other))
+    found = ratio_interval(*zip(*rows, strict=True))
+    if decide(found, ">", more) == Verdict.SUPPORTED:
+        assert decide(found, ">", less) == Verdict.SUPPORTED
+    if decide(found, ">", less) == Verdict.REFUTED:
+        assert decide(found, ">", more) == Verdict.REFUTED
+
+
+def test_a_ratio_beyond_all_numbers_bounds_nothing():
+    found = ratio_interval([1e300] * 6, [1e-300] * 6)
+    assert (found.effect, found.low, found.high) == (None, None, None)

@@ -30,6 +30,9 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     """The experiment whose fresh environments it rides in; empty where it has its own."""
 
 
+BATTERY = "battery"
+"""What is made before anything else is timed in emulated machines."""
+
 CATALOGUE: Mapping[str, Entry] = {
     "kernel_facts": Entry(
         place="kernel_facts:KernelFacts",
@@ -135,6 +138,11 @@ CATALOGUE: Mapping[str, Entry] = {
     "load": Entry(
         place="web_load:Load",
         summary="open-loop load from idle to high and back: memory and CPU in each phase",
+        timed=True,
+    ),
+    BATTERY: Entry(
+        place="battery:Battery",
+        summary="small works in an emulated guest and on the host: by how much it is slowed down",
         timed=True,
     ),
 }

@@ -16,6 +16,7 @@ from pytest_vmvc.subjects import Pair
 
 PUBLIC = {"public-images": "images", "public-boxes": "boxes"}
 OFFLINE = "offline: public registries are asked only by a run with --vmvc-online"
+NOTHING_LOCAL = "nothing local; the servers and their caches warm"
 
 
 class Acquisition:
@@ -33,6 +34,7 @@ class Acquisition:
             label="time until it is there",
             unit="s",
             definition="from the request, with nothing local, to fetched and unpacked",
+            state=NOTHING_LOCAL,
         ),
         Metric(
             name="ready_s",
@@ -40,6 +42,7 @@ class Acquisition:
             unit="s",
             definition="the time until it is there, and that of a start up to its first answer",
             emulation="inflates",
+            state=NOTHING_LOCAL,
         ),
         Metric(
             name="fetched_bytes",

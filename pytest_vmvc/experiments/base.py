@@ -11,8 +11,12 @@ import msgspec
 
 from pytest_vmvc.backends.base import Environment, Provider
 from pytest_vmvc.errors import InfrastructureError, Unavailable
+from pytest_vmvc.looks import declared
 from pytest_vmvc.measure import Plan, Sample, Taken, interleave
 from pytest_vmvc.model import (
+    Allowance,
+    Check,
+    Conditions,
     Evidence,
     Facts,
     Host,
@@ -29,12 +33,15 @@ from pytest_vmvc.subjects import Pair
 Note = Callable[[str, int, int], None]
 """``note(what, done, of)``: progress for a person."""
 
+WARM = "warm: artefacts present, caches filled by a start that was thrown away"
+"""State of what is timed after a warm-up, for its `Metric.state`."""
+
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """What a run may choose; the readings stay as they were registered."""
 
     blocks: int = 6
-    """Pairs of a sampled experiment."""
+    """Most pairs of a sampled experiment; a declared look may end it earlier."""
     instances: int = 2
     """Instances of each kind where facts are compared."""
     fleet: int = 8
@@ -87,6 +94,7 @@ class Recorder:
 
     ``riders`` share the environments of this experiment, each with a recorder of its own; once
     ``ended`` is set, every call raises `Ended`, so that the experiment's environments are left.
+    ``allowance`` is what emulation may have cost its machines: it is taken down first.
     """
 
     def __init__(
@@ -98,10 +106,13 @@ class Recorder:
         note: Note,
         riders: Mapping[str, tuple[Rider, Recorder]] | None = None,
         ended: threading.Event | None = None,
+        settled: Callable[[Evidence], bool] | None = None,
+        allowance: Allowance | None = None,
     ) -> None:
         self._riders = dict(riders or {})
         self._beside: dict[str, set[str]] = {}
         self._ended = ended or threading.Event()
+        self._settled = settled
         self._experiment = experiment.name
         self._metrics = {metric.name: metric for metric in experiment.metrics}
         self._pair = pair
@@ -111,6 +122,10 @@ class Recorder:
         self._observations: list[Observation] = []
         self._missing: list[Missing] = []
         self._retries: list[Retry] = []
+        self._allowance = allowance
+        if allowance is not None:
+            sink(allowance)
+        self._conditions: list[Conditions] = []
 
     def observe(
         self,
@@ -125,6 +140,7 @@ class Recorder:
         censored: bool = False,
         instance: str = "",
         dose: float | None = None,
+        looks: tuple[int, ...] = (),
     ) -> None:
         """One value; the first of a row also writes the row's header with its provenance."""
         self._go_on()
@@ -135,6 +151,7 @@ class Recorder:
                 subject=subject,
                 metric=self._metrics[metric],
                 facts=facts,
+                looks=looks,
             )
             self._series[subject, metric] = series
             self._sink(series)
@@ -181,7 +198,7 @@ class Recorder:
                 rider.meet(subject, provider)
         return found
 
-    def take(self, taken: Taken, facts: Facts | None) -> None:
+    def take(self, taken: Taken, facts: Facts | None, looks: tuple[int, ...] = ()) -> None:
         """All values of one sample, those of the riders too."""
         sample = taken.sample
         own = {metric: (self, value) for metric, value in sample.values.items()}
@@ -198,6 +215,7 @@ class Recorder:
                 marks=sample.marks if recorder is self else None,
                 censored=sample.censored,
                 instance=sample.instance,
+                looks=looks,
             )
 
     def blocks(
@@ -205,15 +223,36 @@ class Recorder:
         takers: Mapping[str, Callable[[], Sample]],
         facts: Callable[[str], Facts | None],
         settings: Settings,
+        *,
+        down: Callable[[Taken, tuple[int, ...]], None] | None = None,
     ) -> None:
-        """Take one fresh sample of each subject a block, interleaved, and take all of it down."""
+        """Take one fresh sample of each subject a block, interleaved, and take all of it down.
+
+        ``down`` does the latter, with the declared looks, where a sample is not that of the one
+        subject. A look ends it where every reading of this experiment, and of its riders, is
+        settled.
+        """
+        looks = declared(settings.blocks)
         for taken in interleave(
             takers,
-            plan=Plan(blocks=settings.blocks, seed=settings.seed),
+            plan=Plan(blocks=settings.blocks, seed=settings.seed, looks=looks),
             on_retry=self.retry,
             on_block=self.progress,
+            enough=self._enough,
         ):
-            self.take(taken, facts(taken.subject))
+            if down is None:
+                self.take(taken, facts(taken.subject), looks)
+            else:
+                down(taken, looks)
+
+    def settled(self) -> bool | None:
+        """Whether what is asked of this experiment is settled; None where nothing is."""
+        return None if self._settled is None else self._settled(self.evidence(None))
+
+    def _enough(self) -> bool:
+        everyone = (self, *(recorder for _, recorder in self._riders.values()))
+        asked = [recorder.settled() for recorder in everyone]
+        return any(asked) and False not in asked
 
     def missing(self, subject: str, reason: str) -> None:
         """A subject that cannot take part."""
@@ -235,6 +274,14 @@ class Recorder:
         self._retries.append(again)
         self._sink(again)
 
+    def conditions(self, checks: tuple[Check, ...]) -> None:
+        """The state of the host around this experiment, and so around its riders."""
+        for _, recorder in self._riders.values():
+            recorder.conditions(checks)
+        found = Conditions(experiment=self._experiment, pair=self._pair, checks=checks)
+        self._conditions.append(found)
+        self._sink(found)
+
     def progress(self, done: int, of: int, what: str = "block") -> None:
         """Tell a person how far it is."""
         self._go_on()
@@ -244,7 +291,7 @@ class Recorder:
         if self._ended.is_set():
             raise Ended
 
-    def evidence(self, host: Host) -> Evidence:
+    def evidence(self, host: Host | None) -> Evidence:
         """Everything taken down so far."""
         return Evidence(
             experiment=self._experiment,
@@ -253,5 +300,7 @@ class Recorder:
             observations=tuple(self._observations),
             missing=tuple(self._missing),
             retries=tuple(self._retries),
+            conditions=tuple(self._conditions),
             host=host,
+            allowance=self._allowance,
         )

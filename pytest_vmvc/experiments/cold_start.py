@@ -8,7 +8,7 @@ from functools import partial
 
 from pytest_vmvc.backends.base import Environment, Provider
 from pytest_vmvc.errors import EnvironmentDied, LaunchTimedOut
-from pytest_vmvc.experiments.base import Recorder, Settings
+from pytest_vmvc.experiments.base import WARM, Recorder, Settings
 from pytest_vmvc.measure import Sample
 from pytest_vmvc.model import Metric, Scalar
 from pytest_vmvc.subjects import Pair
@@ -30,6 +30,7 @@ class ColdStart:
             unit="s",
             definition="from just before the request to the host receiving the payload's nonce",
             emulation="inflates",
+            state=WARM,
         ),
         Metric(
             name="ready_s",
@@ -37,6 +38,7 @@ class ColdStart:
             unit="s",
             definition="from just before the request to the first command answered inside",
             emulation="inflates",
+            state=WARM,
         ),
         Metric(
             name="os_share",
@@ -45,6 +47,7 @@ class ColdStart:
             definition="firmware, kernel and init over the time to the first answer; a container "
             "and a restored machine have none of them",
             emulation="inflates",
+            state=WARM,
         ),
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from pytest_vmvc.backends.base import Environment
+from pytest_vmvc.experiments.base import WARM
 from pytest_vmvc.model import Metric, Scalar
 
 CREATE = Metric(
@@ -14,6 +15,7 @@ CREATE = Metric(
     definition="from just before the request until it exists and could be started: the engine's "
     "answer to `create`; `vagrant up` about to start the domain; the linked clone of a bare "
     "machine's disk. Nothing of it runs on an emulated CPU",
+    state=WARM,
 )
 
 

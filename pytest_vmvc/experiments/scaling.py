@@ -12,7 +12,7 @@ from statistics import median
 from pytest_vmvc.backends.base import Provider
 from pytest_vmvc.backends.optional import HasDisk
 from pytest_vmvc.errors import LaunchTimedOut, Unavailable
-from pytest_vmvc.experiments.base import Recorder, Settings
+from pytest_vmvc.experiments.base import WARM, Recorder, Settings
 from pytest_vmvc.experiments.replicas import (
     RESERVE_BYTES,
     available_bytes,
@@ -45,6 +45,7 @@ class Scaling:
             "answered its first command; as many are under way at once as the host has CPUs; the "
             "dose is N",
             emulation="inflates",
+            state=WARM,
             dose="replicas",
         ),
         Metric(

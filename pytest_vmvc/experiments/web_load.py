@@ -13,7 +13,7 @@ from pytest_vmvc.backends.optional import Serves, Shape, Shapeable
 from pytest_vmvc.errors import InfrastructureError, Unavailable
 from pytest_vmvc.experiments.base import Recorder, Settings
 from pytest_vmvc.load import Driven, drive
-from pytest_vmvc.measure import Plan, Sample, interleave
+from pytest_vmvc.measure import Sample, Taken
 from pytest_vmvc.model import Metric, Scalar
 from pytest_vmvc.subjects import Pair
 
@@ -99,12 +99,9 @@ class Load:
         except Unavailable as lacks:
             record.missing(SUBJECT, str(lacks))
             return
-        for taken in interleave(
-            {SUBJECT: partial(_sample, provider, settings.deadline_s)},
-            plan=Plan(blocks=settings.blocks, seed=settings.seed),
-            on_retry=record.retry,
-            on_block=record.progress,
-        ):
+
+        def down(taken: Taken, looks: tuple[int, ...]) -> None:
+            """Each phase is a subject of its own."""
             for key, value in taken.sample.values.items():
                 phase, _, metric = key.rpartition(" ")
                 record.observe(
@@ -114,7 +111,15 @@ class Load:
                     facts=provider.facts,
                     block=taken.block,
                     instance=taken.sample.instance,
+                    looks=looks,
                 )
+
+        record.blocks(
+            {SUBJECT: partial(_sample, provider, settings.deadline_s)},
+            lambda _: provider.facts,
+            settings,
+            down=down,
+        )
 
 
 def _serving(provider: Provider) -> Provider:

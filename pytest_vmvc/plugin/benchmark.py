@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import pytest
 
 from pytest_vmvc.model import Evidence
+from pytest_vmvc.plugin import options
 
 GROUP = "start-up"
 
@@ -36,6 +37,8 @@ class ReplayTimer:
 def replay(request: pytest.FixtureRequest, evidence: Evidence, subject: str) -> None:
     """Give one subject's ``start_s`` to pytest-benchmark, in the group of its pair."""
     config = request.config
+    if options.saved(config):
+        pytest.skip("the samples are those of a saved run: no benchmark table of this host")
     if not config.pluginmanager.hasplugin("benchmark"):
         pytest.skip(
             "pytest-benchmark is off: no benchmark table; the claims are judged all the same"

@@ -9,7 +9,8 @@ import pytest
 from pytest_vmvc.declaration import ATTRIBUTE
 from pytest_vmvc.errors import UsageError
 from pytest_vmvc.experiments import CATALOGUE
-from pytest_vmvc.model import Claim, Opinion
+from pytest_vmvc.family import at_its_strictest
+from pytest_vmvc.model import Claim, Opinion, Reading
 from pytest_vmvc.plugin import options
 
 
@@ -52,6 +53,18 @@ def declared(items: Iterable[pytest.Item]) -> tuple[Claim, ...]:
                 hint="give one of them another id",
             )
     return tuple(found.values())
+
+
+def readings_by_experiment(items: Iterable[pytest.Item]) -> dict[str, list[Reading]]:
+    """What will be judged on each experiment, each reading as strictly as it may come to."""
+    found: dict[str, list[Reading]] = {}
+    for item in items:
+        if claim := claim_of(item):
+            reading = item.callspec.params["reading"]  # type: ignore[attr-defined]
+            reading = at_its_strictest(claim.family(reading), reading)
+            for name, _ in experiments_of(item):
+                found.setdefault(name, []).append(reading)
+    return {name: list(dict.fromkeys(readings)) for name, readings in found.items()}
 
 
 def experiments_of(item: pytest.Item) -> list[tuple[str, str]]:

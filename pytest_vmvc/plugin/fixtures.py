@@ -10,9 +10,11 @@ import pytest
 from pytest_vmvc.experiments import CATALOGUE
 
 if TYPE_CHECKING:
+    from pytest_vmvc.conditions import Watch
     from pytest_vmvc.lab import Lab
     from pytest_vmvc.model import Evidence
     from pytest_vmvc.plugin.gate import BoundReading
+    from pytest_vmvc.saved import SavedBench
     from pytest_vmvc.subjects import Pair
 
 
@@ -23,9 +25,24 @@ def vmvc_load_pair(request: pytest.FixtureRequest) -> Callable[[str], Pair]:
 
 
 @pytest.fixture(scope="session")
-def vmvc_lab(request: pytest.FixtureRequest, vmvc_load_pair: Callable[[str], Pair]) -> Lab:
+def vmvc_watch() -> Watch:
+    """What looks at the host around each timed experiment; override it where no host is measured.
+
+    Such are tests of your own claims on planted subjects: ``return lambda: tuple``.
+    """
+    from pytest_vmvc.conditions import watch
+
+    return watch
+
+
+@pytest.fixture(scope="session")
+def vmvc_lab(request: pytest.FixtureRequest) -> Lab | SavedBench:
     """The run's bench, on which each experiment is made at most once on each pair."""
-    return _session(request).lab(vmvc_load_pair)  # type: ignore[no-any-return]
+    session = _session(request)
+    if session.saved:
+        return session.saved_bench()  # type: ignore[no-any-return]
+    load, watch = (request.getfixturevalue(name) for name in ("vmvc_load_pair", "vmvc_watch"))
+    return session.lab(load, watch)  # type: ignore[no-any-return]
 
 
 @pytest.fixture
@@ -49,7 +66,7 @@ def record_start_up(request: pytest.FixtureRequest) -> Callable[[Evidence, str],
 
 
 def _experiment(name: str, summary: str) -> Callable[..., Evidence]:
-    def measured(vmvc_lab: Lab, vmvc_pair: str) -> Evidence:
+    def measured(vmvc_lab: Lab | SavedBench, vmvc_pair: str) -> Evidence:
         from pytest_vmvc.errors import VmvcError
 
         try:

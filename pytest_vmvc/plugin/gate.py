@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from pytest_vmvc.errors import UsageError
-from pytest_vmvc.judge import judge
+from pytest_vmvc.family import judge_among
 from pytest_vmvc.model import Claim, Evidence, Opinion, Reading, Result, Verdict
 
 RESULT = pytest.StashKey[Result]()
@@ -49,6 +49,7 @@ class BoundReading:
                     hint="reading.judge(experiment)",
                 )
             evidence = Evidence(experiment="", pair=self._pair)
+        family = self.claim.family(self.reading)
         result = Result(
             claim=self.claim.id,
             quote=self.claim.quote,
@@ -56,9 +57,10 @@ class BoundReading:
             reading=self.reading,
             pair=evidence.pair,
             experiment=evidence.experiment,
-            judgement=judge(self.reading, evidence, seed=self._seed),
+            judgement=judge_among(family, self.reading, evidence, seed=self._seed),
             nodeid=self._item.nodeid,
             contradicts=self.claim.contradicts,
+            family=family,
         )
         self._item.stash[RESULT] = result
         self._item.user_properties += [

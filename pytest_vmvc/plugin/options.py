@@ -4,17 +4,40 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import pytest
 
+from pytest_vmvc.looks import LEAST
+
+if TYPE_CHECKING:
+    from pytest_vmvc.ledger import RunLog
+
 PAIRS = ("minimal", "debian")
-PROFILES: Mapping[str, tuple[str, ...]] = {"standard": PAIRS, "quick": ("minimal",)}
-"""Pairs that a profile measures unless ``--vmvc-pair`` names others."""
 GATES = ("contradictions", "strict", "off")
 KINDS = ("container", "vm", "vagrant")
-MIN_BLOCKS = 6
+MIN_BLOCKS = LEAST
+MEASURING = tuple(
+    f"vmvc_{word}" for word in ("profile", "blocks", "seed", "deadline", "online", "require")
+)
+"""Options that make no sense where nothing is measured."""
+_SAVED = pytest.StashKey["RunLog | None"]()
 _N = TypeVar("_N", int, float)
+
+
+class Profile(NamedTuple):
+    """What a run measures unless it is told otherwise."""
+
+    pairs: tuple[str, ...]
+    blocks: int
+    """Most pairs of a sampled experiment."""
+
+
+PROFILES: Mapping[str, Profile] = {
+    "standard": Profile(PAIRS, LEAST),
+    "quick": Profile(("minimal",), LEAST),
+    "thorough": Profile(PAIRS, 40),
+}
 
 
 class Options(NamedTuple):
@@ -47,7 +70,8 @@ def add(parser: pytest.Parser) -> None:
     )
     option(
         "vmvc-profile",
-        "standard (default): every pair; quick: the minimal pair only, which needs no Vagrant",
+        "standard (default): every pair; quick: the minimal pair only, which needs no Vagrant; "
+        "thorough: every pair, and more samples where six do not decide",
         metavar="NAME",
     )
     option(
@@ -59,7 +83,9 @@ def add(parser: pytest.Parser) -> None:
     )
     option(
         "vmvc-blocks",
-        f"fresh starts of each subject in a sampled experiment (default and minimum: {MIN_BLOCKS})",
+        f"most fresh starts of each subject in a sampled experiment, at least {MIN_BLOCKS} "
+        "(default: that of the profile); above that, it ends at the first declared look at which "
+        "every reading is settled",
         metavar="N",
     )
     option(
@@ -93,6 +119,12 @@ def add(parser: pytest.Parser) -> None:
         action="store_true",
     )
     option(
+        "vmvc-from",
+        "give the claims the series of this results file instead of measuring; the new run's "
+        "results hold them too, and say whose they are",
+        metavar="FILE",
+    )
+    option(
         "vmvc-require",
         f"what must be available, of {', '.join(KINDS)}, with commas; else the run ends with exit "
         "code 4 instead of NOT TESTABLE",
@@ -105,27 +137,72 @@ def active(config: pytest.Config) -> bool:
     return bool(config.getoption("vmvc", default=None) or config.getini("vmvc"))
 
 
+def saved(config: pytest.Config) -> RunLog | None:
+    """The run whose evidence is given to the claims, read once; None where it is measured.
+
+    Raises `pytest.UsageError` where there is no such run, or an option asks for measuring.
+    """
+    if _SAVED not in config.stash:
+        given = config.getoption("vmvc_from", default=None) or config.getini("vmvc_from")
+        config.stash[_SAVED] = _read(config, given) if given else None
+    return config.stash[_SAVED]
+
+
 def parse(config: pytest.Config) -> Options:
     """Check all values; raises `pytest.UsageError` (exit code 4) naming the option."""
+    log = saved(config)
 
     def value(name: str, default: Any) -> Any:  # noqa: ANN401 - as loose as the ini file
+        if log and name in MEASURING:
+            return default
         given = config.getoption(name, default=None)
         if given is None:
             given = config.getini(name)
         return default if given in (None, "", []) else given
 
+    known = PAIRS if log is None else _pairs(log)
     profile = _one_of("--vmvc-profile", value("vmvc_profile", "standard"), tuple(PROFILES))
     return Options(
         profile=profile,
-        pairs=_all_of("--vmvc-pair", value("vmvc_pair", PROFILES[profile]), PAIRS),
-        blocks=_number("--vmvc-blocks", value("vmvc_blocks", MIN_BLOCKS), int, MIN_BLOCKS),
-        seed=_seed(value("vmvc_seed", None)),
+        pairs=_all_of(
+            "--vmvc-pair", value("vmvc_pair", known if log else PROFILES[profile].pairs), known
+        ),
+        blocks=_number(
+            "--vmvc-blocks", value("vmvc_blocks", PROFILES[profile].blocks), int, MIN_BLOCKS
+        ),
+        seed=log.run.seed if log and log.run else _seed(value("vmvc_seed", None)),
         deadline_s=_number("--vmvc-deadline", value("vmvc_deadline", 300.0), float, 1),
         output=Path(config.invocation_params.dir, value("vmvc_output", "vmvc-results")),
         gate=_one_of("--vmvc-gate", value("vmvc_gate", GATES[0]), GATES),
         require=_all_of("--vmvc-require", _words(value("vmvc_require", "")), KINDS),
         online=bool(value("vmvc_online", None)),
     )
+
+
+def _read(config: pytest.Config, given: str) -> RunLog:
+    from pytest_vmvc import ledger
+    from pytest_vmvc.errors import LedgerError
+
+    for name in MEASURING:
+        if config.getoption(name, default=None) is not None:
+            raise pytest.UsageError(
+                f"--{name.replace('_', '-')}: nothing is measured with --vmvc-from; leave it out"
+            )
+    try:
+        log = ledger.read(Path(config.invocation_params.dir, given))
+    except LedgerError as error:
+        raise pytest.UsageError(f"--vmvc-from: {error}") from error
+    if log.run is None or not _pairs(log):
+        raise pytest.UsageError(
+            f"--vmvc-from={given}: it holds no {'host' if log.run is None else 'series'}; "
+            "name the results.jsonl of a run that measured"
+        )
+    return log
+
+
+def _pairs(log: RunLog) -> tuple[str, ...]:
+    named = [*(row.pair for row in log.series), *(gap.pair for gap in log.missing)]
+    return tuple(dict.fromkeys(filter(None, named)))
 
 
 def _one_of(option: str, value: str, known: tuple[str, ...]) -> str:

@@ -22,11 +22,13 @@ from pytest_vmvc.experiments.base import Settings
 from pytest_vmvc.judge import readings_hash
 from pytest_vmvc.lab import Lab
 from pytest_vmvc.ledger import LedgerWriter
-from pytest_vmvc.model import SCHEMA_VERSION, End, Host, Record, Result, Run
+from pytest_vmvc.model import SCHEMA_VERSION, End, Host, Reading, Record, Result, Run
 from pytest_vmvc.plugin import collection, gate, options, terminal
 from pytest_vmvc.resources import RunScope
+from pytest_vmvc.saved import SavedBench
 
 if TYPE_CHECKING:
+    from pytest_vmvc.conditions import Watch
     from pytest_vmvc.subjects import Pair
 
 ENDING_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
@@ -40,17 +42,20 @@ class Session:
     def __init__(self, config: pytest.Config) -> None:
         self.config = config
         self.options = options.parse(config)
+        self.saved = options.saved(config)
         self.is_worker = hasattr(config, "workerinput")
         self.scope = RunScope()
         self.results: list[Result] = []
-        self.problems: list[str] = []
+        self.problems = list(self.saved.problems) if self.saved else []
         self._readings_hash = ""
         self._has_claims = False
         self.report_path: Path | None = None
         self._pending: list[Record] = []
         self._wanted: list[tuple[str, str]] = []
+        self._readings: dict[str, list[Reading]] = {}
         self._writer: LedgerWriter | None = None
         self._lab: Lab | None = None
+        self._saved_bench: SavedBench | None = None
         self._host: Host | None = None
         self._started = time.monotonic()
         self._handlers: dict[int, Any] = {}
@@ -76,16 +81,21 @@ class Session:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionstart(self) -> None:
-        """Open the scope, check what is required, take over the ending signals."""
+        """Open the scope, check what is required, take over the ending signals.
+
+        Where nothing is measured nothing is made, and there is nothing to tidy up.
+        """
         if self.config.option.collectonly:
             return
-        self.scope.__enter__()
+        if not self.saved:
+            self.scope.__enter__()
         for number in ENDING_SIGNALS:
             self._handlers[number] = signal.signal(number, _interrupt)
         if not self.is_worker:
             self._check_output()
-            self._sweep_dead_runs()
-            self._check_required()
+            if not self.saved:
+                self._sweep_dead_runs()
+                self._check_required()
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
@@ -103,6 +113,7 @@ class Session:
         asked = [wanted for item in session.items for wanted in collection.experiments_of(item)]
         # A worker does not know which pairs it will be given, so it only shares what it starts.
         self._wanted = [w for w in asked if not self.is_worker or carrier_of(w[0])]
+        self._readings = collection.readings_by_experiment(session.items)
         if self._has_claims and not self.is_worker and not self.config.option.collectonly:
             self._ledger()
 
@@ -128,7 +139,7 @@ class Session:
 
         return catalog.load(name, self.scope)
 
-    def lab(self, load: Callable[[str], Pair]) -> Lab:
+    def lab(self, load: Callable[[str], Pair], watch: Watch) -> Lab:
         """The bench of this process."""
         if self._lab is None:
             self._lab = Lab(
@@ -143,11 +154,22 @@ class Session:
                     online=self.options.online,
                 ),
                 wanted=self._wanted,
+                readings=self._readings,
+                watch=watch,
             )
         return self._lab
 
+    def saved_bench(self) -> SavedBench:
+        """What stands in for the bench where nothing is measured."""
+        assert self.saved
+        if self._saved_bench is None:
+            self._saved_bench = SavedBench(self.saved, sink=self.record, readings=self._readings)
+        return self._saved_bench
+
     def host(self) -> Host:
-        """The manifest of this host, read once."""
+        """The manifest of the host that is measured, read once."""
+        if self.saved and self.saved.run:
+            return self.saved.run.host
         if self._host is None:
             from pytest_vmvc.host import manifest
             from pytest_vmvc.subjects import catalog
@@ -250,18 +272,21 @@ class Session:
             started = datetime.now(UTC)
             folder = self.options.output / f"{started:%Y%m%dT%H%M%SZ}-{self.scope.run_id}"
             self._writer = LedgerWriter(folder / "results.jsonl")
-            _point_latest_at(folder)
+            origin = self.saved.run if self.saved else None
+            if origin is None:
+                _point_latest_at(folder)
             self._writer.append(
                 Run(
                     schema=SCHEMA_VERSION,
                     run_id=self.scope.run_id,
                     started=started.isoformat(timespec="seconds"),
                     command=("pytest", *self.config.invocation_params.args),
-                    profile=self.options.profile,
+                    profile=origin.profile if origin else self.options.profile,
                     seed=self.options.seed or 0,
                     version=version("pytest-vmvc"),
                     readings_hash=self._readings_hash,
                     host=self.host(),
+                    evidence_from=origin.measured_by if origin else "",
                 )
             )
         return self._writer

@@ -76,11 +76,16 @@ class Progress:
 
 def header(session: Session) -> list[str]:
     """Host, tier and what stands for each subject of each pair."""
+    if session.saved and (run := session.saved.run):
+        return [
+            f"vmvc: nothing is measured, the evidence is that of run {run.measured_by}: "
+            f"host {run.host.name}, tier {run.host.tier}, seed {run.seed}"
+        ]
     from pytest_vmvc.subjects import catalog
 
     chosen = session.options
     lines = [
-        f"vmvc: profile {chosen.profile}, at least {chosen.blocks} pairs, seed {chosen.seed}, "
+        f"vmvc: profile {chosen.profile}, at most {chosen.blocks} pairs, seed {chosen.seed}, "
         f"tier {catalog.tier()}"
     ]
     for name in chosen.pairs:

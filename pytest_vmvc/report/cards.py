@@ -9,9 +9,10 @@ from typing import Final
 
 import msgspec
 
+from pytest_vmvc.gates import figure_words, limit_words
 from pytest_vmvc.ledger import RunLog
-from pytest_vmvc.model import Fact, Metric, Observation, Result
-from pytest_vmvc.report.figures import Figure, figures, metric_words
+from pytest_vmvc.model import Check, Conditions, Fact, Metric, Observation, Result
+from pytest_vmvc.report.figures import Figure, Table, figures, metric_words
 from pytest_vmvc.report.wording import (
     VERDICT_CLASS,
     agreement,
@@ -23,6 +24,8 @@ from pytest_vmvc.report.wording import (
     shortened,
 )
 from pytest_vmvc.resources import NAME
+
+_GATES: Final = ("gate", "figure", "limit", "outcome", "remark")
 
 FACTS_SHOWN: Final = 40
 """Rows of a table of observed facts; the rest is in the raw data."""
@@ -59,6 +62,14 @@ class FactRow(msgspec.Struct, frozen=True, kw_only=True):
     """What was looked at, where that has names and not all of it gave the same value."""
 
 
+class ConditionsView(msgspec.Struct, frozen=True, kw_only=True):
+    """The host during a timed experiment: how its gates came out, in words, and all of them."""
+
+    outcome: str
+    failed: bool
+    table: Table
+
+
 class PairView(msgspec.Struct, frozen=True, kw_only=True):
     """Everything about one claim on one pair."""
 
@@ -69,6 +80,7 @@ class PairView(msgspec.Struct, frozen=True, kw_only=True):
     missing: tuple[tuple[str, str], ...]
     retries: str
     errors: tuple[str, ...]
+    conditions: tuple[ConditionsView, ...]
     scope: str
 
 
@@ -151,6 +163,9 @@ def _pair(log: RunLog, results: Sequence[Result], pair: str, number: int) -> Pai
         if retried
         else "",
         errors=tuple(f"{r.subject}, block {r.block}: {r.error}" for r in retried),
+        conditions=tuple(
+            _conditions(c) for c in log.conditions if c.experiment in experiments and c.pair == pair
+        ),
         scope=shared,
     )
 
@@ -173,6 +188,10 @@ def _reading(
             ("n", f"{estimate.n}{censored}"),
             ("estimate by", estimate.method),
         ]
+    numbers += [
+        (name, f"{figure or note} ({state}{f'; limit {limit}; {note}' if figure else ''})")
+        for name, figure, limit, state, note in _gates(judgement.checks)
+    ]
     numbers.append(("set beforehand", requirement(reading.question)))
     return ReadingView(
         name=reading.name,
@@ -188,6 +207,24 @@ def _reading(
         why=reading.why,
         numbers=tuple(numbers),
         scope=judgement.scope if scope else "",
+    )
+
+
+def _gates(checks: Sequence[Check]) -> tuple[tuple[str, ...], ...]:
+    states = {True: "passed", False: "failed", None: "not available"}
+    return tuple(
+        (c.name, figure_words(c), limit_words(c), states[c.passed], c.note) for c in checks
+    )
+
+
+def _conditions(found: Conditions) -> ConditionsView:
+    states = [check.passed for check in found.checks]
+    failed, absent = states.count(False), states.count(None)
+    outcome = f"{found.experiment}: {count(states.count(True), 'gate')} passed, {failed} failed"
+    return ConditionsView(
+        outcome=outcome + (f", {absent} not available" if absent else ""),
+        failed=failed > 0,
+        table=Table(head=_GATES, rows=_gates(found.checks)),
     )
 
 

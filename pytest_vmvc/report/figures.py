@@ -57,7 +57,8 @@ def figures(
         unit = metrics[name].unit if name in metrics else ""
         own = [o for o in seen if o.metric == name]
         words = metric_words(metrics, name)
-        if any(isinstance(r.reading.question, Slope) for r in of_metric):
+        slopes = any(isinstance(r.reading.question, Slope) for r in of_metric)
+        if slopes and name in metrics:  # of what was not measured at all nothing is known
             made += _doses(of_metric, own, words, metrics[name])
         else:
             made += _strip(of_metric, own, words, unit)

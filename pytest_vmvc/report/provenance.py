@@ -5,9 +5,9 @@ from __future__ import annotations
 import msgspec
 
 from pytest_vmvc.ledger import RunLog
-from pytest_vmvc.model import EMULATED, Facts, Run
+from pytest_vmvc.model import EMULATED, Allowance, Facts, Run
 from pytest_vmvc.report.wording import TIER_WORDS, scalar
-from pytest_vmvc.units import quantity
+from pytest_vmvc.units import number, quantity
 
 
 class SubjectTable(msgspec.Struct, frozen=True, kw_only=True):
@@ -28,6 +28,15 @@ class MetricView(msgspec.Struct, frozen=True, kw_only=True):
     emulation: str
 
 
+class BatteryView(msgspec.Struct, frozen=True, kw_only=True):
+    """The battery of one pair: how much each part was slowed down, and what follows."""
+
+    pair: str
+    sentence: str
+    rows: tuple[tuple[str, str], ...]
+    """Part and median slowdown, the worst first."""
+
+
 class Provenance(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that a reader needs to compare this run with another."""
 
@@ -38,6 +47,9 @@ class Provenance(msgspec.Struct, frozen=True, kw_only=True):
     subjects: tuple[SubjectTable, ...]
     metrics: tuple[MetricView, ...]
     emulated: bool
+    batteries: tuple[BatteryView, ...]
+    unallowed: tuple[str, ...]
+    """Why a part of a battery, or all of it, was not measured."""
     incomplete: str
     """Why the run is not complete; empty if it is."""
 
@@ -51,7 +63,29 @@ def provenance(log: RunLog) -> Provenance:
         subjects=_subjects(log),
         metrics=_metrics(log),
         emulated=_emulated(log),
+        batteries=_batteries(log),
+        unallowed=tuple(
+            f"{gap.subject} on {gap.pair}: {gap.reason}"
+            for gap in log.missing
+            if gap.experiment == "battery"
+        ),
         incomplete=_incomplete(log),
+    )
+
+
+def _batteries(log: RunLog) -> tuple[BatteryView, ...]:
+    """One a pair: every timed experiment on it has the same allowance."""
+    found = {allowed.pair: allowed for allowed in log.allowances}
+    return tuple(_battery(allowed) for allowed in found.values())
+
+
+def _battery(allowed: Allowance) -> BatteryView:
+    ordered = sorted(allowed.parts.items(), key=lambda item: -item[1])
+    return BatteryView(
+        pair=allowed.pair,
+        sentence=f"Allowance {quantity(allowed.figure, 'ratio')}, from {allowed.worst}, the worst "
+        f"of {len(ordered)} parts; medians of {allowed.n} rounds.",
+        rows=tuple((part, f"{number(slowdown)}×") for part, slowdown in ordered),
     )
 
 
@@ -83,6 +117,7 @@ def _summary(log: RunLog) -> tuple[tuple[str, str], ...]:
         ("Date", moment(run.started)),
         ("Run", f"{run.run_id}, profile {run.profile}, seed {run.seed}"),
         ("Readings hash", run.readings_hash),
+        *([("Evidence", f"measured by run {run.evidence_from}")] if run.evidence_from else []),
     )
 
 
@@ -99,6 +134,8 @@ def _run(log: RunLog) -> tuple[tuple[str, str], ...]:
         ("pytest-vmvc", run.version),
         ("readings hash", run.readings_hash),
     ]
+    if run.evidence_from:
+        rows.append(("evidence", f"measured by run {run.evidence_from}, judged again here"))
     if log.end is not None:
         rows += [
             ("ended", moment(log.end.ended)),

@@ -31,6 +31,8 @@ REQUIREMENTS = (
     _need("machine", "qemu-system-x86", "qemu-system-x86_64", "QEMU for x86-64"),
     _need("machine", "qemu-utils", "qemu-img", "qemu-img"),
     _need("machine", "busybox-static", "", "a statically linked busybox"),
+    _need("machine", "lz4", "lz4", "lz4"),
+    _need("machine", "zstd", "zstd", "zstd"),
     _need("machine", "kmod", "depmod", "kmod"),
     _need("machine", "iproute2", "ip", "iproute2"),
     _need("disk", "mmdebstrap", "mmdebstrap", "mmdebstrap"),

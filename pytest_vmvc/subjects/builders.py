@@ -120,7 +120,10 @@ class MachineBuilder:
         from pytest_vmvc.backends.qemu import QemuProvider
 
         with _folder(self._scope, self._scope.new_name()) as folder:
-            steps = ["copy the kernel", "pack userland, modules and init as an initramfs"]
+            steps = [
+                "unpack the kernel from its boot image",
+                "pack userland, modules and init as an initramfs",
+            ]
             if from_packages:
                 steps.insert(0, "unpack the kernel's packages")
                 kernel = self._unpack(folder / "kernel")

@@ -27,13 +27,14 @@ from pytest_vmvc.subjects.minimal import (
     CHANNEL_MODULES,
     INIT,
     INITRD,
-    KERNEL,
     SPARE_MODULES,
     machine_only,
     userland,
 )
 
 NAME = "foreign"
+KERNEL = "vmlinuz"
+"""An arm64 boot image, as the distribution has it."""
 ARCHITECTURE = "aarch64"
 """As ``uname -m`` says it."""
 DEBIAN_ARCHITECTURE = "arm64"

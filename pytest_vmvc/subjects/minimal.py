@@ -1,14 +1,13 @@
 """The minimal pair: one busybox userland, as an image from scratch and as a bare machine.
 
-The image is a tar of busybox and its applet links; the machine is the distribution's kernel with an
-initramfs of the very same files, plus its init, the agent and a few modules.
+The image is a tar of busybox and its applet links; the machine is the distribution's kernel,
+unpacked, with an initramfs of the very same files, plus its init, the agent and a few modules.
 """
 
 from __future__ import annotations
 
 import gzip
 import platform
-import shutil
 import tempfile
 from contextlib import suppress
 from pathlib import Path
@@ -20,7 +19,7 @@ from pytest_vmvc.backends.agent import GUEST_AGENT
 from pytest_vmvc.backends.base import Progress
 from pytest_vmvc.errors import BuildFailed, Unavailable
 from pytest_vmvc.host import os_release
-from pytest_vmvc.subjects import store
+from pytest_vmvc.subjects import store, vmlinux
 from pytest_vmvc.subjects.archive import (
     Entry,
     character_device,
@@ -35,7 +34,7 @@ from pytest_vmvc.subjects.kernel import Kernel, distribution_kernel, load_order
 
 NAME = "minimal"
 REPOSITORY = "vmvc/minimal"
-KERNEL, INITRD, ROOTFS = "vmlinuz", "initramfs.cpio", "rootfs.tar"
+KERNEL, INITRD, ROOTFS = "vmlinux", "initramfs.cpio", "rootfs.tar"
 SPACE_NEEDED_BYTES = 400 * 2**20
 QUERY_TIMEOUT_S = 20.0
 
@@ -164,7 +163,7 @@ def pack_image(busybox: Path, target: Path) -> None:
 
 
 def pack_machine(busybox: Path, kernel: Kernel, target: Path) -> None:
-    """Write the machine's kernel and initramfs into a folder.
+    """Write the machine's kernel, unpacked where that can be done, and initramfs into a folder.
 
     Raises `BuildFailed` where the kernel lacks a module, and `CommandFailed`.
     """
@@ -175,7 +174,8 @@ def pack_machine(busybox: Path, kernel: Kernel, target: Path) -> None:
             found = load_order(kernel.modules, [optional])
             load += found if optional in PANIC_MODULES else ()
             modules |= {name: data for name, data in found.items() if name not in modules}
-    shutil.copyfile(kernel.image, target / KERNEL)
+    image = kernel.image.read_bytes()
+    (target / KERNEL).write_bytes(vmlinux.unpacked(image) or image)
     with (target / INITRD).open("wb") as initrd:
         write_cpio([*_tree(busybox), *machine_only(modules, load)], initrd)
 
@@ -210,6 +210,7 @@ def _recipe(busybox: Path) -> dict[str, str]:
         "busybox": store.sha256_of(busybox),
         "init": INIT,
         "agent": GUEST_AGENT,
+        "kernel": KERNEL,
         "modules": " ".join((*CHANNEL_MODULES, *PANIC_MODULES, *SPARE_MODULES)),
         **kernel_recipe(),
     }

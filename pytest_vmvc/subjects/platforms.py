@@ -70,7 +70,12 @@ def machine(platform: str) -> PlatformMachine:
         )
         return {"fetch_bytes": str(sum(packed))}
 
-    recipe = {"machine": host.initrd_digest, "userland": guest.image_ref, "root": ROOT}
+    recipe = {
+        "kernel": host.kernel_digest,
+        "machine": host.initrd_digest,
+        "userland": guest.image_ref,
+        "root": ROOT,
+    }
     found = store.built(f"{NAME}-{platform}", recipe, build)
     return PlatformMachine(
         kernel=host.kernel,

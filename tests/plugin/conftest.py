@@ -11,11 +11,17 @@ PAIR = """
 import pytest
 from pytest_vmvc.backends.fake import FakeClock, FakeLaunch, FakeProvider
 from pytest_vmvc.errors import Unavailable
+from pytest_vmvc.model import Check
 from pytest_vmvc.resources import RunScope
 from pytest_vmvc.subjects import Pair
 
 VM_S = {vm_s}
 LACKING = {lacking}
+
+@pytest.fixture(scope="session")
+def vmvc_watch():
+    load = Check(name="load", figure={load}, op="<=", limit=10, unit="%", passed={load} <= 10)
+    return lambda: lambda: (load,)
 
 @pytest.fixture(scope="session")
 def vmvc_load_pair():
@@ -61,9 +67,12 @@ class Bed:
         pytester.makepyfile(test_own=CLAIMS)
         self.starts()
 
-    def starts(self, vm_s=(4.0,) * 50, lacking=()):
-        """Script the pair: seconds of the machine's starts (the first is a warm-up)."""
-        self.pytester.makeconftest(PAIR.format(vm_s=list(vm_s), lacking=list(lacking)))
+    def starts(self, vm_s=(4.0,) * 50, lacking=(), load=1.0):
+        """Script the pair: seconds of the machine's starts (the first is a warm-up).
+
+        ``load`` is that of others on the host, in per cent.
+        """
+        self.pytester.makeconftest(PAIR.format(vm_s=list(vm_s), lacking=list(lacking), load=load))
 
     def run(self, *args):
         """One run on the pair ``minimal``, which is the fake."""

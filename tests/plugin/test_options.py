@@ -6,7 +6,10 @@ import pytest
 @pytest.mark.parametrize(
     ("option", "says"),
     [
-        ("--vmvc-profile=fast", "--vmvc-profile=fast: unknown; choose one of standard, quick"),
+        (
+            "--vmvc-profile=fast",
+            "--vmvc-profile=fast: unknown; choose one of standard, quick, thorough",
+        ),
         ("--vmvc-pair=alpine", "--vmvc-pair=alpine: unknown; choose one of minimal, debian"),
         ("--vmvc-blocks=5", "--vmvc-blocks=5: must be at least 6"),
         ("--vmvc-blocks=six", "--vmvc-blocks=six: not a number"),

@@ -73,6 +73,16 @@ def test_a_missing_side_is_not_testable_and_the_rest_runs(bed):
     assert reasons == {"vm is not available: not on this host — install it"}
 
 
+def test_a_noisy_host_decides_nothing_and_says_so(bed):
+    bed.starts(load=51.0)
+    bed.run().assert_outcomes(xfailed=3)
+    log = bed.log()
+    assert {r.judgement.reason for r in log.results} == {"noisy host: load 51.0%, limit 10%"}
+    assert [(c.experiment, c.pair) for c in log.conditions] == [("cold_start", "minimal")]
+    report = (bed.pytester.path / "vmvc-results" / "latest" / "report.html").read_text()
+    assert "The host during cold_start: 0\u00a0gates passed, 1 failed" in report
+
+
 def test_a_late_start_is_a_censored_sample(bed):
     bed.starts(vm_s=[500.0] * 50)
     bed.run("--vmvc-deadline=300").assert_outcomes(passed=2, failed=1)

@@ -8,8 +8,11 @@ from collections.abc import Iterator
 
 from pytest_vmvc.ledger import RunLog, collect
 from pytest_vmvc.model import (
+    Allowance,
     Bound,
+    Check,
     Claim,
+    Conditions,
     End,
     Estimate,
     Fact,
@@ -84,6 +87,29 @@ SIZES = {
     ("debian", "container"): (128_000_000, 351_000_000),
     ("debian", "vm"): (402_000_000, 1_260_000_000),
 }
+
+CHECKS = (
+    Check(name="load", figure=2.1, op="<=", limit=10, unit="%", passed=True),
+    Check(
+        name="free memory",
+        figure=18_400_000_000,
+        op=">=",
+        limit=536_870_912,
+        unit="bytes",
+        passed=True,
+        spoils="memory",
+    ),
+    Check(name="clock source", figure="tsc", op="not", limit="hpet, pit", unit="", passed=True),
+    Check(
+        name="overheating",
+        figure=None,
+        op="<=",
+        limit=0,
+        unit="events",
+        passed=None,
+        note="this host does not tell",
+    ),
+)
 
 CLAIMS = (
     Claim(
@@ -405,7 +431,22 @@ def sample_records(*, seed: int = 1) -> tuple[Record, ...]:
             block=3,
             error="the serial console closed before the answer",
         ),
+        Allowance(
+            experiment=EXPERIMENT,
+            pair="minimal",
+            figure=34.2,
+            worst="fork + exec",
+            n=3,
+            parts={"arithmetic": 9.5, "fork + exec": 17.1, "timer": 1.1},
+        ),
+        Missing(
+            experiment="battery",
+            pair="minimal",
+            subject="disk",
+            reason="files of vm are in memory: there is no disk",
+        ),
     ]
+    body += [Conditions(experiment=EXPERIMENT, pair=pair, checks=CHECKS) for pair in PAIRS]
     seen = [record for record in body if isinstance(record, Observation)]
     for claim in CLAIMS:
         test = "test_" + claim.id.split(".")[1].replace("-", "_")

@@ -18,6 +18,7 @@ import pytest_vmvc.report
 from pytest_vmvc.errors import LedgerError
 from pytest_vmvc.ledger import RunLog, collect
 from pytest_vmvc.model import (
+    Check,
     End,
     Estimate,
     Judgement,
@@ -89,13 +90,13 @@ def html(log: RunLog) -> str:
 def hostile(value: Any) -> Any:
     """The same plain data with every free text replaced by a hostile one."""
     fixed = {"record", "type", "kind", "accelerator", "tier", "op", "relation", "emulation"}
-    fixed |= {"verdict", "expect", "metric", "subject", "other", "over"}
+    fixed |= {"verdict", "expect", "metric", "subject", "other", "over", "spoils"}
     if isinstance(value, dict):
         return {
             key: child
             if key in fixed and isinstance(child, str)
             else {f"{HOSTILE}{name}": x for name, x in child.items()}
-            if key in ("versions", "extra", "marks")
+            if key in ("versions", "extra", "marks", "parts")
             else hostile(child)
             for key, child in value.items()
         }
@@ -136,6 +137,41 @@ def test_every_finding_quote_and_reason_is_shown(log: RunLog, html: str) -> None
     assert TITLE in text
 
 
+def test_all_gates_of_a_timed_experiment_are_shown(log: RunLog, html: str) -> None:
+    text = Page(html).text
+    assert "The host during cold_start: 3 gates passed, 0 failed, 1 not available" in text
+    for check in log.conditions[0].checks:
+        assert check.name in text
+        assert check.note in text
+    assert "at least 537 MB" in text
+    assert "none of hpet, pit" in text
+    assert '<details class="conditions" open>' not in html
+
+
+def test_a_failed_gate_lies_open(log: RunLog) -> None:
+    checks = tuple(msgspec.structs.replace(c, passed=False) for c in log.conditions[0].checks[:1])
+    noisy = msgspec.structs.replace(log.conditions[0], checks=checks)
+    html = render(msgspec.structs.replace(log, conditions=(noisy,)))
+    assert '<details class="conditions" open>' in html
+    assert "0 gates passed, 1 failed" in Page(html).text
+
+
+def test_gates_on_the_samples_stand_beside_the_interval(log: RunLog) -> None:
+    sampled = next(r for r in log.results if r.judgement.estimate is not None)
+    drift = Check(
+        name="drift",
+        figure=1.34,
+        op="within",
+        limit=1.1,
+        unit="ratio",
+        passed=False,
+        note="99.9% interval 1.20× to 1.50×, n = 8",
+    )
+    judged = msgspec.structs.replace(sampled.judgement, checks=(drift,))
+    text = Page(render(collect((msgspec.structs.replace(sampled, judgement=judged),)))).text
+    assert "1.34× (failed; limit a factor of 1.1×; 99.9% interval 1.20× to 1.50×, n = 8)" in text
+
+
 def test_provenance_is_shown(log: RunLog, html: str) -> None:
     text = Page(html).text
     assert log.run is not None
@@ -152,6 +188,19 @@ def test_provenance_is_shown(log: RunLog, html: str) -> None:
     assert log.missing[0].reason in text
     assert log.retries[0].error in text
     assert "emulated in software" in text
+
+
+def test_the_battery_and_its_allowance_are_shown_the_worst_part_first(html: str) -> None:
+    text = Page(html).text
+    assert "Allowance 34.2×, from fork + exec, the worst of 3 parts; medians of 3 rounds." in text
+    assert text.index("17.1×") < text.index("9.50×") < text.index("1.10×")
+    assert "Not measured: disk on minimal: files of vm are in memory" in text
+
+
+def test_without_a_battery_nothing_is_said_of_one(log: RunLog) -> None:
+    gaps = tuple(gap for gap in log.missing if gap.experiment != "battery")
+    bare = msgspec.structs.replace(log, allowances=(), missing=gaps)
+    assert "Slowdown by emulation" not in Page(render(bare)).text
 
 
 def test_the_board_counts_right(log: RunLog, html: str) -> None:
@@ -433,6 +482,13 @@ def test_a_slope_is_drawn_over_its_dose() -> None:
     assert "Dose and response: port s" in page.text
     assert "256 MB" in page.text
     assert "slope of port_s of vm" in page.text
+
+
+def test_a_slope_that_was_not_measured_has_a_card_without_figures() -> None:
+    question = Slope(metric="port_s", subject="vm", op=">", threshold=1, unit="s")
+    page = Page(render(log_of(result("port.x", question, Verdict.NOT_TESTABLE))))
+    assert "slope of port_s of vm" in page.text
+    assert not any(tag == "figure" for tag, _ in page.elements)
 
 
 def test_an_opinion_has_a_card_without_figures() -> None:

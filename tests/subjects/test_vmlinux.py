@@ -1,0 +1,80 @@
+"""Boot images with a kernel and without: what is taken out of them is the kernel, or nothing."""
+
+from __future__ import annotations
+
+import gzip
+import lzma
+import shutil
+import struct
+import subprocess
+
+import pytest
+
+from pytest_vmvc.subjects import minimal, vmlinux
+from pytest_vmvc.subjects.vmlinux import unpacked
+
+KERNEL = b"\x7fELF" + bytes(3000) + b"\x04\0\0\0\x08\0\0\0" + vmlinux.ENTRY_NOTE + bytes(8)
+
+
+def boot_image(payload, *, size=None, sectors=3):
+    """A boot image as x86's protocol has it: setup, code that unpacks, payload, some more code."""
+    payload += struct.pack("<I", len(KERNEL) if size is None else size)
+    head = bytearray((sectors + 1) * 512)
+    head[vmlinux.SECTORS_AT] = sectors
+    head[vmlinux.MAGIC_AT : vmlinux.MAGIC_AT + 4] = vmlinux.MAGIC
+    struct.pack_into("<II", head, vmlinux.PAYLOAD_AT, 100, len(payload))
+    return bytes(head) + bytes(100) + payload + b"more code"
+
+
+def by(program):
+    def compress(data):
+        if shutil.which(program) is None:
+            pytest.skip(f"{program} is not installed — run `vmvc setup`")
+        options = ["-l"] if program == "lz4" else []
+        done = subprocess.run(
+            [program, *options, "-qc"], input=data, capture_output=True, check=True
+        )
+        return done.stdout
+
+    return compress
+
+
+@pytest.mark.parametrize(
+    "compress",
+    [by("lz4"), by("zstd"), gzip.compress, lzma.compress],
+    ids=["lz4", "zstd", "gz", "xz"],
+)
+def test_the_kernel_is_taken_out_byte_for_byte(compress):
+    assert unpacked(boot_image(compress(KERNEL))) == KERNEL
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        b"",
+        b"\x7fELF" + bytes(4000),
+        boot_image(KERNEL),
+        boot_image(gzip.compress(KERNEL)[:-20]),
+        boot_image(gzip.compress(KERNEL), size=len(KERNEL) + 1),
+        boot_image(gzip.compress(b"MZ" + KERNEL[2:])),
+        boot_image(gzip.compress(KERNEL.replace(vmlinux.ENTRY_NOTE, bytes(8)))),
+        boot_image(gzip.compress(KERNEL))[:600],
+        boot_image(gzip.compress(KERNEL))[:530],
+    ],
+    ids=["empty", "elf", "plain", "cut", "size", "no elf", "no entry", "short", "head"],
+)
+def test_what_is_no_such_image_is_left_alone(image):
+    assert unpacked(image) is None
+
+
+def test_without_its_unpacker_an_image_is_left_alone(monkeypatch):
+    monkeypatch.setitem(vmlinux.UNPACKERS, b"\x1f\x8b\x08", "vmvc-no-such-program")
+    assert unpacked(boot_image(gzip.compress(KERNEL))) is None
+
+
+@pytest.mark.machine
+def test_the_machine_boots_an_unpacked_kernel():
+    found = minimal.load()
+    if found is None:
+        pytest.skip("the minimal pair is not built — run `vmvc setup`")
+    assert found.kernel.read_bytes()[:4] == b"\x7fELF"
