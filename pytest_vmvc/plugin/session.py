@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 
 ENDING_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 
+JOB_SUMMARY = "GITHUB_STEP_SUMMARY"
+"""The variable in which a CI system names the file that its job's page shows, in Markdown."""
+
 
 class Session:
     """Holds the options, the bench, the results file; workers of xdist have one each."""
@@ -296,7 +299,11 @@ class Session:
         from pytest_vmvc.ledger import read
 
         try:
-            self.report_path = report.write(read(ledger), ledger.with_name("report.html"))
+            log = read(ledger)
+            self.report_path = report.write(log, ledger.with_name("report.html"))
+            if job := os.environ.get(JOB_SUMMARY):
+                with Path(job).open("a", encoding="utf-8") as file:
+                    file.write(report.summary(log))
         except Exception as error:  # noqa: BLE001 - whatever breaks the page, the results stand
             self.problems.append(f"no report was written: {type(error).__name__}: {error}")
 

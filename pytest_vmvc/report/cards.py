@@ -10,9 +10,16 @@ from typing import Final
 import msgspec
 
 from pytest_vmvc.gates import figure_words, limit_words
-from pytest_vmvc.judge import subjects_of
 from pytest_vmvc.ledger import RunLog
-from pytest_vmvc.model import Check, Conditions, Fact, Metric, Observation, Result
+from pytest_vmvc.model import (
+    Check,
+    Conditions,
+    Fact,
+    Metric,
+    Observation,
+    Result,
+    subjects_of,
+)
 from pytest_vmvc.report.figures import Figure, Table, figures, metric_words
 from pytest_vmvc.report.wording import (
     VERDICT_CLASS,

@@ -5,14 +5,11 @@ from __future__ import annotations
 import base64
 import gzip
 import hashlib
-import os
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
-from pytest_vmvc.errors import LedgerError
 from pytest_vmvc.ledger import RunLog, encode
 from pytest_vmvc.report.board import board
 from pytest_vmvc.report.cards import cards
@@ -45,25 +42,6 @@ def render(log: RunLog, *, title: str = TITLE) -> str:
         meanings=[(verdict.value, words) for verdict, words in VERDICT_MEANING.items()],
     )
     return text
-
-
-def write(log: RunLog, path: Path, *, title: str = TITLE) -> Path:
-    """Write the page to ``path`` in one step; raises `LedgerError` when that is not possible."""
-    page = render(log, title=title).encode()
-    # A name of its own: an old report stays whole until the new one is.
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft.write_bytes(page)
-        draft.replace(path)
-    except OSError as error:
-        with suppress(OSError):
-            draft.unlink(missing_ok=True)
-        raise LedgerError(
-            f"the report {path} cannot be written: {error.strerror}",
-            hint="choose another path; the results file is not touched",
-        ) from error
-    return path
 
 
 def _environment() -> Any:  # noqa: ANN401 - jinja2 is imported lazily

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from sample_run import TITLE, sample_log
 
-from pytest_vmvc.report import write
+from pytest_vmvc.report import render
 
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
@@ -53,7 +53,9 @@ def console(run: subprocess.CompletedProcess[str]) -> list[str]:
 
 @pytest.fixture
 def page(tmp_path: Path) -> Path:
-    return write(sample_log(), tmp_path / "report.html", title=TITLE)
+    target = tmp_path / "report.html"
+    target.write_text(render(sample_log(), title=TITLE), encoding="utf-8")
+    return target
 
 
 def test_the_page_loads_with_a_clean_console(page: Path, tmp_path: Path) -> None:

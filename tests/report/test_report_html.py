@@ -387,8 +387,8 @@ def test_rendering_is_pure_small_and_quick(log: RunLog, html: str) -> None:
 
 
 def test_write_replaces_the_file_in_one_step(log: RunLog, tmp_path: Path) -> None:
-    path = write(log, tmp_path / "new" / "report.html", title=TITLE)
-    assert path.read_text(encoding="utf-8") == render(log, title=TITLE)
+    path = write(log, tmp_path / "new" / "report.html")
+    assert path.read_text(encoding="utf-8") == render(log)
     write(RunLog(), path)
     assert [entry.name for entry in path.parent.iterdir()] == ["report.html"]
 
@@ -399,7 +399,7 @@ def test_write_to_an_impossible_place_names_a_remedy(tmp_path: Path) -> None:
     with pytest.raises(LedgerError, match="choose another path"):
         write(RunLog(), blocker / "report.html")
     with pytest.raises(LedgerError, match="choose another path"):
-        write(RunLog(), tmp_path)
+        write(RunLog(), tmp_path / ("x" * 300 + ".html"))
 
 
 def variables(mode: str) -> dict[str, str]:
