@@ -13,7 +13,7 @@ import msgspec
 
 from pytest_vmvc import stats
 from pytest_vmvc.ledger import RunLog
-from pytest_vmvc.model import Estimate, Observation, Result
+from pytest_vmvc.model import Estimate, Host, Observation, Result
 
 LEAST = 6
 """Fewest samples of each side: below, no rank-sum interval of this confidence exists (five: 2/252;
@@ -86,7 +86,7 @@ def compare(old: RunLog, new: RunLog) -> Comparison:
         gone=tuple(" ".join(key) for key in before if key not in after),
         added=tuple(" ".join(key) for key in after if key not in before),
         caveats=tuple(_caveats(old, new)),
-        elsewhere=_elsewhere(old, new),
+        elsewhere=elsewhere(*(log.run.host if log.run else None for log in (old, new))),
     )
 
 
@@ -138,8 +138,8 @@ def _values(samples: list[Observation]) -> list[float]:
     return [float(one.value) for one in samples if isinstance(one.value, int | float)]
 
 
-def _elsewhere(old: RunLog, new: RunLog) -> str:
-    one, other = (log.run.host if log.run else None for log in (old, new))
+def elsewhere(one: Host | None, other: Host | None) -> str:
+    """What makes them two hosts; empty where they are one."""
     if one is None or other is None:
         return "the host of one of them is not known"
     machines = [f"{h.name} ({h.cpu_model}, {h.cpus} CPUs, tier {h.tier})" for h in (one, other)]

@@ -11,8 +11,8 @@ from pytest_vmvc.compare import compare
 from pytest_vmvc.compare_command import Limit, limits
 from pytest_vmvc.ledger import collect, encode
 from pytest_vmvc.model import (
+    SCHEMA_VERSION,
     Bound,
-    Facts,
     Host,
     Judgement,
     Metric,
@@ -39,12 +39,12 @@ HOST = Host(
     versions={"docker": "1"},
 )
 START = Metric(name="start_s", unit="s", definition="time")
-FACTS = Facts(provider="docker", kind="container", version="1")
 
 
 def log(centre=0.3, *, verdict="SUPPORTED", threshold=60.0, seed=1, n=8, metric=START, **host):
     coin = random.Random(seed)
     run = Run(
+        schema=SCHEMA_VERSION,
         run_id=f"r{seed:010x}",
         started="2026-01-01T00:00:00+00:00",
         command=("pytest",),
@@ -76,7 +76,7 @@ def log(centre=0.3, *, verdict="SUPPORTED", threshold=60.0, seed=1, n=8, metric=
         judgement=Judgement(verdict=Verdict(verdict), finding="."),
         nodeid="test",
     )
-    return collect((run, Series(**where, metric=metric, facts=FACTS), *rows, result))
+    return collect((run, Series(**where, metric=metric, facts=None), *rows, result))
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from html import escape
 
 from pytest_vmvc.ledger import RunLog
 from pytest_vmvc.model import Result, Verdict
@@ -66,9 +67,9 @@ def _table(results: Sequence[Result]) -> list[str]:
 def plain(text: str) -> str:
     """Text that Markdown shows as it is, in one line."""
     one_line = " ".join(visible(text).split())
-    return re.sub(r"([\\`*_\[\]<>|&#~!@])", r"\\\1", one_line)
+    return re.sub(r"([\\`*_\[\]|#~!@])", r"\\\1", escape(one_line, quote=False))
 
 
 def code(text: str) -> str:
-    """An id in code; what could end the code is left out."""
-    return "`" + re.sub(r"[`|\s]", "", visible(text)) + "`"
+    """An id in code; what no id has is left out."""
+    return "`" + re.sub(r"[^\w.-]", "", visible(text)) + "`"
