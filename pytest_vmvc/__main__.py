@@ -90,6 +90,9 @@ def _parser() -> argparse.ArgumentParser:
         help="page (.html), summary (.md), samples (.csv) or badge (.svg); "
         "default: report.html beside FILE",
     )
+    report.add_argument(
+        "--redact", action="store_true", help="leave out host name, paths and addresses"
+    )
     report.set_defaults(run=_report)
 
     judge_command.add(commands)
@@ -156,7 +159,8 @@ def _report(arguments: argparse.Namespace) -> int:
     from pytest_vmvc import ledger, report
 
     target: Path = arguments.output or arguments.file.with_name("report.html")
-    report.write(ledger.read(arguments.file), target)
+    log = ledger.read(arguments.file)
+    report.write(report.redacted(log) if arguments.redact else log, target)
     sys.stdout.write(f"{target}\n")
     return 0
 

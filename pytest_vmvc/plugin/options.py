@@ -54,6 +54,7 @@ class Options(NamedTuple):
     online: bool
     baseline: Path | None
     update_baseline: bool
+    redact: bool
 
 
 def add(parser: pytest.Parser) -> None:
@@ -127,6 +128,12 @@ def add(parser: pytest.Parser) -> None:
         metavar="FILE",
     )
     option(
+        "vmvc-redact",
+        "leave host name, paths and addresses out of the report; the results file keeps them",
+        "bool",
+        action="store_true",
+    )
+    option(
         "vmvc-baseline",
         "results of an accepted run of this host: a verdict fails where it is another than there, "
         "and no longer where it is another than expected",
@@ -190,6 +197,7 @@ def parse(config: pytest.Config) -> Options:
         gate=_one_of("--vmvc-gate", value("vmvc_gate", GATES[0]), GATES),
         require=_all_of("--vmvc-require", _words(value("vmvc_require", "")), KINDS),
         online=bool(value("vmvc_online", None)),
+        redact=bool(value("vmvc_redact", None)),
         **_baseline(config, value("vmvc_baseline", None)),
     )
 

@@ -315,6 +315,8 @@ class Session:
 
         try:
             log = read(ledger)
+            if self.options.redact:
+                log = report.redacted(log)
             self.report_path = report.write(log, ledger.with_name("report.html"))
             if job := os.environ.get(JOB_SUMMARY):
                 with Path(job).open("a", encoding="utf-8") as file:

@@ -5,5 +5,6 @@ from __future__ import annotations
 from pytest_vmvc.report.files import write
 from pytest_vmvc.report.html import TITLE, render
 from pytest_vmvc.report.markdown import summary
+from pytest_vmvc.report.redact import redacted
 
-__all__ = ["TITLE", "render", "summary", "write"]
+__all__ = ["TITLE", "redacted", "render", "summary", "write"]
