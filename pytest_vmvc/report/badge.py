@@ -15,10 +15,7 @@ CHARACTER_PX, PAD_PX, HEIGHT_PX = 6.6, 8, 20
 
 def badge(log: RunLog) -> str:
     """How many claims stand and fall; grey where the run decided none."""
-    numbers = {
-        css: f"{number} {words.removeprefix('claims ')}"
-        for words, css, number in score(log.results)
-    }
+    numbers = {css: f"{number} {words}" for words, css, number in score(log.results)}
     said = ", ".join(numbers[css] for css in ("supported", "refuted", "mixed") if css in numbers)
     said = said or "nothing decided"
     colour = next((COLOURS[css] for css in ("supported", "refuted") if css in numbers), PAPER)

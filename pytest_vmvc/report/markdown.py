@@ -38,7 +38,10 @@ def summary(log: RunLog) -> str:
         lines += ["**Incomplete:** the run ended before its end was written down.", ""]
     lines += [f"**Damaged results file:** {plain(problem)}\n" for problem in log.problems]
     if counted := score(log.results):
-        lines += [", ".join(f"**{number}** {words}" for words, _, number in counted) + ".", ""]
+        lines += [
+            "Claims: " + ", ".join(f"**{number}** {words}" for words, _, number in counted) + ".",
+            "",
+        ]
     lines += [
         f"- **{one.verdict}** “{plain(one.quote)}”: {plain(one.finding)}"
         for one in headlines(log.results)

@@ -39,11 +39,11 @@ def score(results: Sequence[Result]) -> tuple[tuple[str, str, int], ...]:
 
 
 _KINDS = {
-    "claims stand": "supported",
-    "claims fall": "refuted",
-    "stand in part": "mixed",
-    "are open": "inconclusive",
-    "cannot be tested": "not-testable",
+    "standing": "supported",
+    "fallen": "refuted",
+    "standing in part": "mixed",
+    "open": "inconclusive",
+    "not testable": "not-testable",
 }
 
 

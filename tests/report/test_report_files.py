@@ -30,7 +30,7 @@ def test_the_summary_has_every_reading_and_the_score():
     text = summary(LOG)
     rows = [line for line in text.splitlines() if line.startswith("| `")]
     assert len(rows) == len(LOG.results)
-    assert "claims stand" in text
+    assert "** standing" in text
     assert LOG.run.run_id in text
     assert "Incomplete" not in text
     assert "Incomplete" in summary(msgspec.structs.replace(LOG, end=None))

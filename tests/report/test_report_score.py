@@ -38,11 +38,11 @@ def given(claim, verdict, *, effect=None, threshold=1.25, n=8):
 @pytest.mark.parametrize(
     ("verdicts", "words"),
     [
-        (["SUPPORTED", "INCONCLUSIVE"], "claims stand"),
-        (["REFUTED", "NOT TESTABLE"], "claims fall"),
-        (["SUPPORTED", "REFUTED"], "stand in part"),
-        (["INCONCLUSIVE", "NOT TESTABLE"], "are open"),
-        (["NOT TESTABLE"], "cannot be tested"),
+        (["SUPPORTED", "INCONCLUSIVE"], "standing"),
+        (["REFUTED", "NOT TESTABLE"], "fallen"),
+        (["SUPPORTED", "REFUTED"], "standing in part"),
+        (["INCONCLUSIVE", "NOT TESTABLE"], "open"),
+        (["NOT TESTABLE"], "not testable"),
     ],
 )
 def test_a_claim_counts_once(verdicts, words):
