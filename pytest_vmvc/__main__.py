@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from pytest_vmvc import judge_command
+from pytest_vmvc import compare_command, judge_command
 from pytest_vmvc.errors import UsageError, VmvcError
 
 EX_USAGE = 64
@@ -78,14 +78,25 @@ def _parser() -> argparse.ArgumentParser:
     doctor.add_argument("--json", action="store_true", help="print JSON instead of a table")
     doctor.set_defaults(run=_doctor)
 
-    report = commands.add_parser("report", help="render the HTML report of a results file")
+    report = commands.add_parser(
+        "report", help="render a results file: page, summary, samples or badge"
+    )
     report.add_argument("file", type=Path, metavar="FILE", help="results.jsonl of a run")
     report.add_argument(
-        "-o", "--output", type=Path, metavar="OUT", help="default: report.html beside FILE"
+        "-o",
+        "--output",
+        type=Path,
+        metavar="OUT",
+        help="page (.html), summary (.md), samples (.csv) or badge (.svg); "
+        "default: report.html beside FILE",
+    )
+    report.add_argument(
+        "--redact", action="store_true", help="leave out host name, paths and addresses"
     )
     report.set_defaults(run=_report)
 
     judge_command.add(commands)
+    compare_command.add(commands)
 
     claims = commands.add_parser("claims", help="list the claims, or write a page about each")
     claims.add_argument("--package", default="claims", help="the package that declares them")
@@ -148,7 +159,8 @@ def _report(arguments: argparse.Namespace) -> int:
     from pytest_vmvc import ledger, report
 
     target: Path = arguments.output or arguments.file.with_name("report.html")
-    report.write(ledger.read(arguments.file), target)
+    log = ledger.read(arguments.file)
+    report.write(report.redacted(log) if arguments.redact else log, target)
     sys.stdout.write(f"{target}\n")
     return 0
 

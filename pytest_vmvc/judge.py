@@ -28,6 +28,7 @@ from pytest_vmvc.model import (
     Series,
     Slope,
     Verdict,
+    subjects_of,
 )
 from pytest_vmvc.units import quantity
 
@@ -416,15 +417,6 @@ def _emulated(evidence: Evidence, subject: str, metric: str) -> bool:
 def _flattered(question: Fact, evidence: Evidence, values: Sequence[Scalar]) -> bool:
     """Whether all that was seen speaks for the isolation of a machine that is emulated."""
     return _bent(question, evidence, "flatters") and all(value is True for value in values)
-
-
-def subjects_of(question: Question) -> list[str]:
-    """Whose observations a question asks for."""
-    match question:
-        case Ratio(over=other) | Slope(over=other) | Fact(other=other) if other:
-            return [question.subject, other]
-        case _:
-            return [question.subject]
 
 
 def _series(evidence: Evidence, subject: str, metric: str) -> Series:

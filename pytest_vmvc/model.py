@@ -329,6 +329,15 @@ class Opinion(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="
 Question = Bound | Ratio | Slope | Fact | Opinion
 
 
+def subjects_of(question: Question) -> list[str]:
+    """Whose observations a question asks for."""
+    match question:
+        case Ratio(over=other) | Slope(over=other) | Fact(other=other) if other:
+            return [question.subject, other]
+        case _:
+            return [question.subject]
+
+
 class Reading(msgspec.Struct, frozen=True, kw_only=True):
     """One pre-registered sense of a claim: the question, what we expect and why."""
 

@@ -6,9 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 
 from pytest_vmvc import ledger
-from pytest_vmvc.judge import subjects_of
 from pytest_vmvc.ledger import RunLog
-from pytest_vmvc.model import Evidence, Missing, Reading, Record
+from pytest_vmvc.model import Evidence, Missing, Reading, Record, subjects_of
 
 
 class SavedBench:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import msgspec
 
+from pytest_vmvc.calibration.comparisons import OURS, OURS_FIXED
 from pytest_vmvc.calibration.figures import RIVALS_MOST, Cell, Study
 from pytest_vmvc.calibration.twin import CONFIDENCE
 
@@ -86,8 +87,8 @@ def _wrong(name: str, cells: list[Cell], limit: float, study: Study) -> Requirem
 
 def _rivals(study: Study) -> Requirement:
     """Never more false alarms than others, unless theirs are fewer than anybody need have."""
-    ours = {rival.world: rival.false_alarms for rival in study.rivals if rival.who == "vmvc"}
-    others = [rival for rival in study.rivals if rival.who != "vmvc"]
+    ours = {rival.world: rival.false_alarms for rival in study.rivals if rival.who == OURS}
+    others = [rival for rival in study.rivals if rival.who not in (OURS, OURS_FIXED)]
     slack = SIGMAS * error(NOMINAL, min(study.experiments, RIVALS_MOST))
     worse = [
         other for other in others if ours[other.world] > max(other.false_alarms, NOMINAL) + slack

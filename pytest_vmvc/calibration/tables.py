@@ -138,7 +138,9 @@ def _rivals(study: Study) -> Iterator[str]:
         "order has those in the table. hyperfine prints which mean is smaller and tests nothing; "
         "whoever waits until its “± s” excludes 1 hardly ever says anything, as s is the spread of "
         "single runs and not the error of the mean. A tool that knows no censoring is given the "
-        "deadline as the time."
+        "deadline as the time. What ours misses more is the price of no assumption about the "
+        "noise, of room for neighbours that are alike, and of looking early: beside tests of the "
+        "same assumptions stands “one look”, all samples taken."
     )
     yield ""
     who = list(dict.fromkeys(rival.who for rival in study.rivals))

@@ -3,12 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import pytest
 
 from pytest_vmvc.errors import UsageError
 from pytest_vmvc.family import judge_among
 from pytest_vmvc.model import Claim, Evidence, Opinion, Reading, Result, Verdict
+from pytest_vmvc.plugin.baseline import Baseline
+
+DECIDED = (Verdict.SUPPORTED, Verdict.REFUTED)
+CHANGE = "change the reading's expect with its reason"
+UPDATE = "run with --vmvc-update-baseline"
+
+
+class Expected(NamedTuple):
+    """A verdict, where it comes from, and what to do to have another one."""
+
+    verdict: str
+    why: str
+    remedy: str
+
 
 RESULT = pytest.StashKey[Result]()
 """Where a claim's test item carries its result."""
@@ -26,6 +41,7 @@ class BoundReading:
         seed: int,
         pair: str,
         gate: str,
+        baseline: Baseline | None,
         sink: Callable[[Result], None],
     ) -> None:
         self.claim = claim
@@ -34,6 +50,7 @@ class BoundReading:
         self._seed = seed
         self._pair = pair
         self._gate = gate
+        self._baseline = baseline
         self._sink = sink
 
     def judge(self, evidence: Evidence | None = None) -> None:
@@ -70,33 +87,42 @@ class BoundReading:
             ("vmvc_verdict", result.judgement.verdict.value),
         ]
         self._sink(result)
-        _conclude(result, self._gate)
+        _conclude(result, self._gate, self._expected())
+
+    def _expected(self) -> Expected:
+        """A verdict that a baseline has decided, or else the one that was set beforehand."""
+        reading = self.reading
+        accepted = self._baseline and self._baseline.of(self.claim.id, reading.name, self._pair)
+        if self._baseline and accepted and accepted.judgement.verdict in DECIDED:
+            why = f"so it was in the baseline, {self._baseline.name}"
+            return Expected(accepted.judgement.verdict.value, why, UPDATE)
+        return Expected(reading.expect, reading.why or "the article says so", CHANGE)
 
 
-def _conclude(result: Result, gate: str) -> None:
+def _conclude(result: Result, gate: str, expected: Expected) -> None:
     __tracebackhide__ = True
-    verdict, expected = result.judgement.verdict, result.reading.expect
-    undecided, open_question = verdict is Verdict.INCONCLUSIVE, expected == "INCONCLUSIVE"
+    verdict = result.judgement.verdict
+    undecided, open_question = verdict is Verdict.INCONCLUSIVE, expected.verdict == "INCONCLUSIVE"
     if verdict is Verdict.NOT_TESTABLE:
         pytest.skip(f"NOT TESTABLE: {result.judgement.reason}")
     strictly = gate == "strict" and (undecided is not open_question)
-    contradicts = result.agrees is False and not open_question
+    contradicts = not undecided and not open_question and verdict.value != expected.verdict
     if gate != "off" and (strictly or contradicts):
-        pytest.fail(message(result), pytrace=False)
+        pytest.fail(message(result, expected), pytrace=False)
     if undecided:
         pytest.xfail(f"INCONCLUSIVE: {result.judgement.reason}")
 
 
-def message(result: Result) -> str:
+def message(result: Result, expected: Expected) -> str:
     """Quote, what was expected and why, what was seen, and how to accept it."""
     reading, judgement = result.reading, result.judgement
     return "\n".join(
         (
             f"{result.claim} [{reading.name}, pair {result.pair}]: “{result.quote}”",
-            f"  expected {reading.expect}: {reading.why or 'the article says so'}",
+            f"  expected {expected.verdict}: {expected.why}",
             f"  observed {judgement.verdict.value}: {judgement.finding} {judgement.reason}",
             f"  scope: {judgement.scope}",
             f"  samples: experiment {result.experiment}, pair {result.pair}, in results.jsonl",
-            "  to accept: change the reading's expect with its reason, or run with --vmvc-gate=off",
+            f"  to accept: {expected.remedy}, or run with --vmvc-gate=off",
         )
     )

@@ -52,6 +52,9 @@ class Options(NamedTuple):
     gate: str
     require: tuple[str, ...]
     online: bool
+    baseline: Path | None
+    update_baseline: bool
+    redact: bool
 
 
 def add(parser: pytest.Parser) -> None:
@@ -125,6 +128,24 @@ def add(parser: pytest.Parser) -> None:
         metavar="FILE",
     )
     option(
+        "vmvc-redact",
+        "leave host name, paths and addresses out of the report; the results file keeps them",
+        "bool",
+        action="store_true",
+    )
+    option(
+        "vmvc-baseline",
+        "results of an accepted run of this host: a verdict fails where it is another than there, "
+        "and no longer where it is another than expected",
+        metavar="FILE",
+    )
+    group.addoption(
+        "--vmvc-update-baseline",
+        default=None,
+        action="store_true",
+        help="make this run's results the file that --vmvc-baseline names, instead of gating on it",
+    )
+    option(
         "vmvc-require",
         f"what must be available, of {', '.join(KINDS)}, with commas; else the run ends with exit "
         "code 4 instead of NOT TESTABLE",
@@ -176,7 +197,17 @@ def parse(config: pytest.Config) -> Options:
         gate=_one_of("--vmvc-gate", value("vmvc_gate", GATES[0]), GATES),
         require=_all_of("--vmvc-require", _words(value("vmvc_require", "")), KINDS),
         online=bool(value("vmvc_online", None)),
+        redact=bool(value("vmvc_redact", None)),
+        **_baseline(config, value("vmvc_baseline", None)),
     )
+
+
+def _baseline(config: pytest.Config, given: str | None) -> dict[str, Any]:
+    update = bool(config.getoption("vmvc_update_baseline", default=None))
+    if update and not given:
+        raise pytest.UsageError("--vmvc-update-baseline: name the file with --vmvc-baseline")
+    path = Path(config.invocation_params.dir, given) if given else None
+    return {"baseline": path, "update_baseline": update}
 
 
 def _read(config: pytest.Config, given: str) -> RunLog:

@@ -23,7 +23,8 @@ from pytest_vmvc.judge import readings_hash
 from pytest_vmvc.lab import Lab
 from pytest_vmvc.ledger import LedgerWriter
 from pytest_vmvc.model import SCHEMA_VERSION, End, Host, Reading, Record, Result, Run
-from pytest_vmvc.plugin import collection, gate, options, terminal
+from pytest_vmvc.plugin import baseline, collection, gate, options, terminal
+from pytest_vmvc.plugin.baseline import Baseline
 from pytest_vmvc.resources import RunScope
 from pytest_vmvc.saved import SavedBench
 
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
     from pytest_vmvc.subjects import Pair
 
 ENDING_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
+
+JOB_SUMMARY = "GITHUB_STEP_SUMMARY"
+"""The variable in which a CI system names the file that its job's page shows, in Markdown."""
 
 
 class Session:
@@ -56,6 +60,7 @@ class Session:
         self._writer: LedgerWriter | None = None
         self._lab: Lab | None = None
         self._saved_bench: SavedBench | None = None
+        self._accepted: Baseline | None = None
         self._host: Host | None = None
         self._started = time.monotonic()
         self._handlers: dict[int, Any] = {}
@@ -93,6 +98,7 @@ class Session:
             self._handlers[number] = signal.signal(number, _interrupt)
         if not self.is_worker:
             self._check_output()
+            self._baseline()
             if not self.saved:
                 self._sweep_dead_runs()
                 self._check_required()
@@ -189,8 +195,18 @@ class Session:
             seed=self.options.seed or 0,
             pair=str(item.callspec.params["vmvc_pair"]),  # type: ignore[attr-defined]
             gate=self.options.gate,
+            baseline=self._baseline(),
             sink=self.record,
         )
+
+    def _baseline(self) -> Baseline | None:
+        path = self.options.baseline
+        if path is None or self.options.update_baseline:
+            return None
+        if self._accepted is None:
+            self._accepted = baseline.load(path)
+            self._accepted.check(self.host())
+        return self._accepted
 
     def record(self, record: Record) -> None:
         """Write it down now; a worker hands it to the controller with its next report."""
@@ -246,6 +262,8 @@ class Session:
             )
             self._writer.close()
             self._write_report(self._writer.path)
+            if self.options.baseline and self.options.update_baseline:
+                self._update_baseline(self._writer.path, self.options.baseline)
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:  # noqa: ANN401 - pytest's own is private
         """Verdicts in words, then where everything is."""
@@ -296,9 +314,21 @@ class Session:
         from pytest_vmvc.ledger import read
 
         try:
-            self.report_path = report.write(read(ledger), ledger.with_name("report.html"))
+            log = read(ledger)
+            if self.options.redact:
+                log = report.redacted(log)
+            self.report_path = report.write(log, ledger.with_name("report.html"))
+            if job := os.environ.get(JOB_SUMMARY):
+                with Path(job).open("a", encoding="utf-8") as file:
+                    file.write(report.summary(log))
         except Exception as error:  # noqa: BLE001 - whatever breaks the page, the results stand
             self.problems.append(f"no report was written: {type(error).__name__}: {error}")
+
+    def _update_baseline(self, ledger: Path, path: Path) -> None:
+        try:
+            baseline.update(path, ledger)
+        except OSError as error:
+            self.problems.append(f"{path} could not be written: {error.strerror or error}")
 
     def _check_output(self) -> None:
         """Better now than after the first experiment."""

@@ -8,7 +8,8 @@ import msgspec
 
 from pytest_vmvc.ledger import RunLog
 from pytest_vmvc.model import Result, Verdict
-from pytest_vmvc.report.cards import reading_anchor, title_of
+from pytest_vmvc.report.cards import reading_anchor, section_of, title_of
+from pytest_vmvc.report.score import Headline, headlines, score
 from pytest_vmvc.report.wording import VERDICT_CLASS, VERDICT_MEANING, agreement
 
 
@@ -62,7 +63,13 @@ class Board(msgspec.Struct, frozen=True, kw_only=True):
 
     tallies: tuple[Tally, ...]
     sentence: str
+    score: tuple[tuple[str, str, int], ...]
+    """Words, class, and how many claims."""
+    headlines: tuple[tuple[Headline, str], ...]
+    """With the fragments of their readings."""
+    sections: tuple[str, ...]
     pairs: tuple[str, ...]
+    providers: tuple[str, ...]
     lines: tuple[Line, ...]
     conflicts: tuple[tuple[Side, Side], ...]
     """Where the article contradicts itself."""
@@ -91,7 +98,14 @@ def board(log: RunLog) -> Board:
     return Board(
         tallies=_tallies(log.results),
         sentence=_sentence(log.results, len(claims)),
+        score=score(log.results),
+        headlines=tuple(
+            (one, reading_anchor(claims.index(one.claim) + 1, one.reading, one.pair))
+            for one in headlines(log.results)
+        ),
+        sections=tuple(dict.fromkeys(section_of(claim) for claim in claims)),
         pairs=pairs,
+        providers=tuple(sorted({s.facts.provider for s in log.series if s.facts})),
         lines=tuple(lines),
         conflicts=tuple(_conflicts(log.results, claims)),
     )

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import msgspec
 
 from pytest_vmvc.gates import figure_words, limit_words
 from pytest_vmvc.ledger import RunLog
-from pytest_vmvc.model import Check, Conditions, Fact, Metric, Observation, Result
+from pytest_vmvc.model import (
+    Check,
+    Conditions,
+    Fact,
+    Metric,
+    Observation,
+    Result,
+    subjects_of,
+)
 from pytest_vmvc.report.figures import Figure, Table, figures, metric_words
 from pytest_vmvc.report.wording import (
     VERDICT_CLASS,
@@ -31,6 +39,15 @@ FACTS_SHOWN: Final = 40
 """Rows of a table of observed facts; the rest is in the raw data."""
 
 
+SECTIONS: Final = {
+    "os": "operating system",
+    "sec": "security",
+    "port": "portability",
+    "perf": "performance",
+    "opinion": "opinions",
+}
+
+
 class ReadingView(msgspec.Struct, frozen=True, kw_only=True):
     """One reading on one pair."""
 
@@ -48,6 +65,8 @@ class ReadingView(msgspec.Struct, frozen=True, kw_only=True):
     numbers: tuple[tuple[str, str], ...]
     """Label and figure: effect, interval, n, confidence, method."""
     scope: str
+    providers: str
+    """Of its subjects, with a space between them."""
 
 
 class FactRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -112,6 +131,12 @@ def title_of(claim: str) -> str:
     return words[:1].upper() + words[1:]
 
 
+def section_of(claim: str) -> str:
+    """The article's section by the first word of an id; of a claim of one's own that word."""
+    first, _, rest = claim.partition(".")
+    return SECTIONS.get(first, first) if rest else ""
+
+
 def reading_anchor(number: int, reading: str, pair: str) -> str:
     """Fragment of one reading on one pair; ``number`` is the card's."""
     safe = re.sub(r"[^A-Za-z0-9]+", "-", f"{pair}-{reading}")
@@ -125,7 +150,7 @@ def _card(log: RunLog, results: Sequence[Result], number: int) -> Card:
         id=first.claim,
         anchor=f"claim-{number}",
         title=title_of(first.claim),
-        section=first.claim.partition(".")[0] if "." in first.claim else "",
+        section=section_of(first.claim),
         quote=first.quote,
         method=first.method,
         reproduce=_command(first.nodeid),
@@ -153,9 +178,14 @@ def _pair(log: RunLog, results: Sequence[Result], pair: str, number: int) -> Pai
     retried = [r for r in log.retries if r.experiment in experiments and r.pair == pair]
     scopes = {result.judgement.scope for result in results}
     shared = scopes.pop() if len(scopes) == 1 else ""
+    providers = {
+        s.subject: s.facts.provider
+        for s in log.series
+        if s.facts and s.experiment in experiments and s.pair == pair
+    }
     return PairView(
         name=pair,
-        readings=tuple(_reading(r, metrics, number, scope=not shared) for r in results),
+        readings=tuple(_reading(r, metrics, number, providers, scope=not shared) for r in results),
         figures=figures(results, seen, metrics),
         facts=_facts(results, seen, metrics),
         missing=tuple(dict.fromkeys((m.subject, m.reason) for m in lost)),
@@ -171,7 +201,12 @@ def _pair(log: RunLog, results: Sequence[Result], pair: str, number: int) -> Pai
 
 
 def _reading(
-    result: Result, metrics: dict[str, Metric], number: int, *, scope: bool
+    result: Result,
+    metrics: Mapping[str, Metric],
+    number: int,
+    providers: Mapping[str, str],
+    *,
+    scope: bool,
 ) -> ReadingView:
     reading, judgement = result.reading, result.judgement
     metric = metrics.get(reading.question.metric)
@@ -207,6 +242,13 @@ def _reading(
         why=reading.why,
         numbers=tuple(numbers),
         scope=judgement.scope if scope else "",
+        providers=" ".join(
+            dict.fromkeys(
+                providers[subject]
+                for subject in subjects_of(reading.question)
+                if subject in providers
+            )
+        ),
     )
 
 

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import hashlib
-import json
-import os
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
-from pytest_vmvc.errors import LedgerError
 from pytest_vmvc.ledger import RunLog, encode
 from pytest_vmvc.report.board import board
 from pytest_vmvc.report.cards import cards
@@ -21,8 +18,6 @@ from pytest_vmvc.report.wording import VERDICT_MEANING, visible, visible_all
 
 TITLE: Final = "Virtual machines and containers, measured side by side"
 _HERE: Final = Path(__file__).parent
-_ISLAND_ESCAPES: Final = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026"}
-"""Inside a script element no tag may end it, and no comment may begin."""
 
 
 def render(log: RunLog, *, title: str = TITLE) -> str:
@@ -36,10 +31,10 @@ def render(log: RunLog, *, title: str = TITLE) -> str:
     text: str = page.render(
         title=visible(title),
         policy=_policy(style, script),
-        # The three texts below are ours or escaped here; nothing else is exempt from escaping.
+        # The two texts below are ours; nothing else is exempt from escaping.
         style=Markup(style),  # noqa: S704 - a file of this package
         script=Markup(script),  # noqa: S704 - a file of this package
-        island=Markup(_island(log)),  # noqa: S704 - escaped by _island
+        island=_island(log),
         board=board(shown),
         cards=cards(shown),
         provenance=provenance(shown),
@@ -47,25 +42,6 @@ def render(log: RunLog, *, title: str = TITLE) -> str:
         meanings=[(verdict.value, words) for verdict, words in VERDICT_MEANING.items()],
     )
     return text
-
-
-def write(log: RunLog, path: Path, *, title: str = TITLE) -> Path:
-    """Write the page to ``path`` in one step; raises `LedgerError` when that is not possible."""
-    page = render(log, title=title).encode()
-    # A name of its own: an old report stays whole until the new one is.
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft.write_bytes(page)
-        draft.replace(path)
-    except OSError as error:
-        with suppress(OSError):
-            draft.unlink(missing_ok=True)
-        raise LedgerError(
-            f"the report {path} cannot be written: {error.strerror}",
-            hint="choose another path; the results file is not touched",
-        ) from error
-    return path
 
 
 def _environment() -> Any:  # noqa: ANN401 - jinja2 is imported lazily
@@ -96,12 +72,6 @@ def _digest(text: str) -> str:
 
 
 def _island(log: RunLog) -> str:
-    """All records as a JSON array, one a line, in ASCII and without a character of HTML."""
-    lines = []
-    for record in log.records():
-        # Not the line as it was read: Python's writer escapes everything outside ASCII.
-        line = json.dumps(msgspec.json.decode(encode(record)), separators=(",", ":"))
-        for char, escape in _ISLAND_ESCAPES.items():
-            line = line.replace(char, escape)
-        lines.append(line)
-    return "[\n" + ",\n".join(lines) + "\n]"
+    """The results file, compressed (gzip) and in base64: no character of HTML is in it."""
+    lines = b"".join(encode(record) + b"\n" for record in log.records())
+    return base64.b64encode(gzip.compress(lines, mtime=0)).decode()

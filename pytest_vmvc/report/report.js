@@ -1,15 +1,14 @@
 "use strict";
 (() => {
-  const raw = document.getElementById("raw-data").textContent;
-
   const save = document.getElementById("save-data");
   save.hidden = false;
-  save.addEventListener("click", () => {
-    // The block is a JSON array with one record a line: its lines are the results file.
-    const lines = raw.trim().split("\n").slice(1, -1);
-    const text = lines.map((line) => line.replace(/,$/, "")).join("\n") + "\n";
+  save.addEventListener("click", async () => {
+    // The block is the results file, compressed and in base64.
+    const text = atob(document.getElementById("raw-data").textContent);
+    const packed = new Blob([Uint8Array.from(text, (char) => char.charCodeAt(0))]);
+    const lines = packed.stream().pipeThrough(new DecompressionStream("gzip"));
     const link = document.createElement("a");
-    link.href = URL.createObjectURL(new Blob([text], { type: "application/x-ndjson" }));
+    link.href = URL.createObjectURL(await new Response(lines).blob());
     link.download = "results.jsonl";
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 1000);
@@ -34,6 +33,79 @@
       }
       setTimeout(() => { button.textContent = "Copy"; }, 2000);
     });
+  }
+
+  const filters = document.getElementById("filters");
+  if (filters) {
+    const readings = [...document.querySelectorAll(".reading")].map((node) => {
+      const card = node.closest(".card");
+      const text = (card.querySelector("header").textContent + " " + node.textContent).toLowerCase();
+      const { verdict, pair, providers } = node.dataset;
+      return { node, card, text, verdict, pair, providers: providers.split(" "), section: card.dataset.section };
+    });
+    const names = ["words", "verdict", "section", "pair", "provider"];
+    const show = () => {
+      const asked = Object.fromEntries(names.map((name) => [name, filters.elements[name].value]));
+      const words = asked.words.toLowerCase().split(/\s+/).filter(Boolean);
+      const cards = new Set(), pairs = new Set();
+      let shown = 0;
+      for (const one of readings) {
+        const fits = words.every((word) => one.text.includes(word))
+          && ["verdict", "section", "pair"].every((name) => !asked[name] || asked[name] === one[name])
+          && (!asked.provider || one.providers.includes(asked.provider));
+        one.node.hidden = !fits;
+        const link = document.querySelector(`#verdicts a[href="#${one.node.id}"]`);
+        if (link) link.parentNode.classList.toggle("off", !fits);
+        if (fits) { shown += 1; cards.add(one.card.id); pairs.add(one.node.closest(".pair")); }
+      }
+      for (const card of document.querySelectorAll(".card")) card.hidden = !cards.has(card.id);
+      for (const pair of document.querySelectorAll(".pair")) pair.hidden = !pairs.has(pair);
+      for (const rows of document.querySelectorAll("#verdicts tbody")) rows.hidden = !cards.has(rows.dataset.claim);
+      document.getElementById("shown").textContent = `${shown} of ${readings.length} readings`;
+      const kept = new URLSearchParams(names.filter((name) => asked[name]).map((name) => [name, asked[name]]));
+      history.replaceState(null, "", kept.size ? `#?${kept}` : location.hash.startsWith("#?") ? "#" : location.hash);
+    };
+    filters.hidden = false;
+    filters.addEventListener("input", show);
+    filters.addEventListener("reset", () => setTimeout(show));
+    filters.addEventListener("submit", (event) => event.preventDefault());
+    // A link to a selection: #?verdict=refuted&pair=minimal
+    if (location.hash.startsWith("#?")) {
+      for (const [name, value] of new URLSearchParams(location.hash.slice(2))) {
+        if (names.includes(name)) filters.elements[name].value = value;
+      }
+      show();
+    }
+    // A link to a reading that the selection leaves out shows everything again.
+    addEventListener("hashchange", () => {
+      const target = document.getElementById(location.hash.slice(1));
+      if (target && target.closest("[hidden]")) { filters.reset(); setTimeout(() => target.scrollIntoView()); }
+    });
+  }
+
+  for (const node of document.querySelectorAll(".reading")) {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.textContent = "Copy as Markdown";
+    button.addEventListener("click", async () => {
+      const words = (part, from = node) => from.querySelector(part)?.textContent.trim() ?? "";
+      const card = node.closest(".card");
+      const scope = words(".scope") || words(".scope", node.closest(".pair"));
+      const text = [
+        `> ${words("blockquote", card)}`, "",
+        `**${words(".chip")}** (\`${words(".eyebrow code", card)}\` ${words("h5")}, pair ${node.dataset.pair}): ${words(".finding")}`, "",
+        ...(words(".reason") ? [words(".reason"), ""] : []),
+        `Holds for: ${scope}`, "",
+      ].join("\n");
+      try {
+        await navigator.clipboard.writeText(text);
+        button.textContent = "Copied";
+      } catch {
+        button.textContent = "Not allowed here";
+      }
+      setTimeout(() => { button.textContent = "Copy as Markdown"; }, 2000);
+    });
+    node.append(button);
   }
 
   // On paper nothing can be unfolded.

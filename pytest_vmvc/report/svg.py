@@ -20,6 +20,7 @@ _EMPTY: Final = re.compile(
     r'<path class="(?:background|foreground)"[^>]*/>|<text [^>]*/>|<text [^>]*></text>'
 )
 _HOLLOW: Final = re.compile(r"<g[^>]*></g>")
+_GROUP: Final = re.compile(r"(<g(?: [^>]*)?>|</g>)")
 
 
 def specification(
@@ -69,10 +70,23 @@ def draw(spec: dict[str, Any], *, label: str) -> str:
     box = re.search(r'viewBox="([0-9. -]+)"', start)
     # Only inside tags: a text is shown as it is. Vega escapes ">" in texts.
     body = re.sub(r"<[^>]*>", lambda tag: _lean(tag[0]), _EMPTY.sub("", rest))
-    body = _HOLLOW.sub("", _HOLLOW.sub("", _HOLLOW.sub("", body)))
+    body = _unwrapped(_HOLLOW.sub("", _HOLLOW.sub("", _HOLLOW.sub("", body))))
     name = html.escape(label, quote=True)
     view = box[1] if box else f"0 0 {WIDTH} 200"
     return f'<svg class="chart" role="img" aria-label="{name}" viewBox="{view}">{body}'
+
+
+def _unwrapped(body: str) -> str:
+    """Without the groups that say nothing about what is in them."""
+    parts: list[str] = []
+    kept: list[bool] = []
+    for part in _GROUP.split(body):
+        if part.startswith("<g"):
+            kept.append(part not in ("<g>", '<g transform="translate(0,0)">'))
+            parts += [part] if kept[-1] else []
+        elif part != "</g>" or kept.pop():
+            parts.append(part)
+    return "".join(parts)
 
 
 def _lean(tag: str) -> str:

@@ -4,7 +4,7 @@ import pytest
 import scipy.stats  # noqa: F401 - numpy loads once a process, and pytester forgets what a run loads
 import vl_convert  # noqa: F401 - same
 
-from pytest_vmvc import ledger
+from pytest_vmvc import clean, ledger  # noqa: F401 - same
 from pytest_vmvc.plugin import session  # noqa: F401 - same
 
 PAIR = """

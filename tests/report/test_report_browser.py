@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import pytest
 from sample_run import TITLE, sample_log
 
-from pytest_vmvc.report import write
+from pytest_vmvc.report import render
 
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
@@ -20,7 +21,9 @@ pytestmark = [
 ]
 
 
-def chromium(page: Path, profile: Path, *options: str) -> subprocess.CompletedProcess[str]:
+def chromium(
+    page: Path, profile: Path, *options: str, fragment: str = ""
+) -> subprocess.CompletedProcess[str]:
     assert CHROMIUM is not None
     switches = [
         "--headless",
@@ -36,7 +39,7 @@ def chromium(page: Path, profile: Path, *options: str) -> subprocess.CompletedPr
         "--hide-scrollbars",
     ]
     return subprocess.run(
-        [CHROMIUM, *switches, f"--user-data-dir={profile}", *options, page.as_uri()],
+        [CHROMIUM, *switches, f"--user-data-dir={profile}", *options, page.as_uri() + fragment],
         capture_output=True,
         text=True,
         timeout=120,
@@ -50,7 +53,9 @@ def console(run: subprocess.CompletedProcess[str]) -> list[str]:
 
 @pytest.fixture
 def page(tmp_path: Path) -> Path:
-    return write(sample_log(), tmp_path / "report.html", title=TITLE)
+    target = tmp_path / "report.html"
+    target.write_text(render(sample_log(), title=TITLE), encoding="utf-8")
+    return target
 
 
 def test_the_page_loads_with_a_clean_console(page: Path, tmp_path: Path) -> None:
@@ -61,6 +66,30 @@ def test_the_page_loads_with_a_clean_console(page: Path, tmp_path: Path) -> None
     # The script ran: it shows the buttons that need it.
     assert '<button type="button" id="save-data">' in run.stdout
     assert 'hidden=""' not in run.stdout
+
+
+@pytest.mark.parametrize(
+    ("fragment", "wanted"),
+    [
+        ("#?verdict=refuted", "refuted"),
+        ("#?verdict=refuted&amp;words=no-such-word", ""),
+        ("#?pair=minimal&verdict=supported", "supported"),
+    ],
+)
+def test_a_link_shows_a_selection(page: Path, tmp_path: Path, fragment: str, wanted: str) -> None:
+    run = chromium(
+        page, tmp_path / "profile", "--dump-dom", fragment=fragment.replace("&amp;", "&")
+    )
+    assert console(run) == []
+    readings = re.findall(r'<section class="reading [a-z-]+"[^>]*>', run.stdout)
+    shown = [tag for tag in readings if " hidden" not in tag]
+    assert f"{len(shown)} of {len(readings)} readings" in run.stdout
+    assert {re.search('data-verdict="([a-z-]+)"', tag)[1] for tag in shown} == ({wanted} - {""})
+    if "pair" in fragment:
+        assert all('data-pair="minimal"' in tag for tag in shown)
+    for part in re.findall(r'<article class="card"[^>]*>.*?</article>', run.stdout, re.DOTALL):
+        empty = not [tag for tag in shown if tag in part]
+        assert (" hidden" in part.partition(">")[0]) is empty
 
 
 def test_a_violation_would_be_seen(page: Path, tmp_path: Path) -> None:

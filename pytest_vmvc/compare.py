@@ -1,0 +1,159 @@
+"""Two runs beside each other: verdicts that changed, and figures that moved beyond their noise.
+
+A figure is the median of a metric of a subject. Runs share no blocks, so their samples are two
+independent ones: the ratio of the new to the old is Hodges and Lehmann's shift of the logarithms,
+with the interval that `stats.independent_ratio` gives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import msgspec
+
+from pytest_vmvc import stats
+from pytest_vmvc.ledger import RunLog
+from pytest_vmvc.model import Estimate, Host, Observation, Result
+
+LEAST = 6
+"""Fewest samples of each side: below, no rank-sum interval of this confidence exists (five: 2/252;
+six: 2/924 of the outcomes lie outside of the widest)."""
+CONFIDENCE = 0.99
+"""Of each figure's interval: of the some hundred figures of a run one moves by chance, not five."""
+
+
+class Turn(msgspec.Struct, frozen=True, kw_only=True):
+    """A reading whose verdict is another one now."""
+
+    claim: str
+    reading: str
+    pair: str
+    old: str
+    new: str
+    redefined: bool
+    """The reading itself has changed: the two verdicts are about different questions."""
+
+
+class Move(msgspec.Struct, frozen=True, kw_only=True):
+    """A figure of both runs: the new over the old."""
+
+    experiment: str
+    pair: str
+    subject: str
+    metric: str
+    unit: str
+    ratio: Estimate
+
+    @property
+    def moved(self) -> bool:
+        """Whether the interval lies on one side of 1."""
+        low, high = self.ratio.low, self.ratio.high
+        return (low is not None and low > 1) or (high is not None and high < 1)
+
+
+class Comparison(msgspec.Struct, frozen=True, kw_only=True):
+    """What is different in the new run."""
+
+    turns: tuple[Turn, ...]
+    moves: tuple[Move, ...]
+    """Every figure that both runs have enough samples of, moved or not."""
+    gone: tuple[str, ...]
+    """Readings of the old run that the new one does not have."""
+    added: tuple[str, ...]
+    caveats: tuple[str, ...]
+    """Why figures of the two may differ for another reason than the one that is looked for."""
+    elsewhere: str
+    """Why figures of the two are no measure for each other: another machine; empty on one host."""
+
+
+def compare(old: RunLog, new: RunLog) -> Comparison:
+    """The new run against the old one."""
+    before, after = _results(old), _results(new)
+    return Comparison(
+        turns=tuple(
+            Turn(
+                claim=was.claim,
+                reading=was.reading.name,
+                pair=was.pair,
+                old=was.judgement.verdict.value,
+                new=after[key].judgement.verdict.value,
+                redefined=was.reading.question != after[key].reading.question,
+            )
+            for key, was in before.items()
+            if key in after and was.judgement.verdict is not after[key].judgement.verdict
+        ),
+        moves=tuple(_moves(old, new)),
+        gone=tuple(" ".join(key) for key in before if key not in after),
+        added=tuple(" ".join(key) for key in after if key not in before),
+        caveats=tuple(_caveats(old, new)),
+        elsewhere=elsewhere(*(log.run.host if log.run else None for log in (old, new))),
+    )
+
+
+def _results(log: RunLog) -> dict[tuple[str, str, str], Result]:
+    return {(r.claim, r.reading.name, r.pair): r for r in log.results}
+
+
+_Row = tuple[str, str, str, str]
+
+
+def _rows(log: RunLog) -> Mapping[_Row, list[Observation]]:
+    """Samples by experiment, pair, subject and metric; what was varied on purpose is left out."""
+    found: dict[_Row, list[Observation]] = {}
+    for one in log.observations:
+        number = isinstance(one.value, int | float) and not isinstance(one.value, bool)
+        if number and one.dose is None:
+            row = (one.experiment, one.pair, one.subject, one.metric)
+            found.setdefault(row, []).append(one)
+    return {row: samples for row, samples in found.items() if len(samples) >= LEAST}
+
+
+def _moves(old: RunLog, new: RunLog) -> Iterator[Move]:
+    before, after = _rows(old), _rows(new)
+    units = {(s.experiment, s.pair, s.subject, s.metric.name): s.metric.unit for s in old.series}
+    now = {(s.experiment, s.pair, s.subject, s.metric.name): s.metric.unit for s in new.series}
+    for row, samples in before.items():
+        if row not in after or units.get(row) != now.get(row):
+            continue
+        values, was = _values(after[row]), _values(samples)
+        if min(*values, *was) <= 0:
+            continue  # no ratio: what is nothing cannot have grown by a factor
+        yield Move(
+            experiment=row[0],
+            pair=row[1],
+            subject=row[2],
+            metric=row[3],
+            unit=units.get(row) or "",
+            ratio=stats.independent_ratio(
+                values,
+                was,
+                confidence=CONFIDENCE,
+                censored_over=[one.censored for one in after[row]],
+                censored_under=[one.censored for one in samples],
+            ),
+        )
+
+
+def _values(samples: list[Observation]) -> list[float]:
+    return [float(one.value) for one in samples if isinstance(one.value, int | float)]
+
+
+def elsewhere(one: Host | None, other: Host | None) -> str:
+    """What makes them two hosts; empty where they are one."""
+    if one is None or other is None:
+        return "the host of one of them is not known"
+    machines = [f"{h.name} ({h.cpu_model}, {h.cpus} CPUs, tier {h.tier})" for h in (one, other)]
+    return "" if machines[0] == machines[1] else f"{machines[0]}, now {machines[1]}"
+
+
+def _caveats(old: RunLog, new: RunLog) -> Iterator[str]:
+    one, other = (log.run.host if log.run else None for log in (old, new))
+    if one is None or other is None:
+        return
+    if one.kernel != other.kernel:
+        yield f"kernel {one.kernel}, now {other.kernel}"
+    if one.name == other.name and one.boot_id != other.boot_id:
+        yield "the host was started again in between"
+    for name in sorted(one.versions.keys() & other.versions.keys()):
+        if one.versions[name] != other.versions[name]:
+            yield f"{name} {one.versions[name]}, now {other.versions[name]}"

@@ -1,0 +1,62 @@
+"""Verdicts of an accepted run of this host, which later runs are held against."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from pytest_vmvc import ledger
+from pytest_vmvc.compare import elsewhere
+from pytest_vmvc.errors import LedgerError
+from pytest_vmvc.ledger import RunLog
+from pytest_vmvc.model import Host, Result
+
+
+class Baseline:
+    """What each reading had for a verdict."""
+
+    def __init__(self, log: RunLog) -> None:
+        """Raises `pytest.UsageError` where it does not tell of which host it is."""
+        if log.run is None:
+            raise pytest.UsageError(
+                "--vmvc-baseline: the file does not tell of which host it is; "
+                "write it with --vmvc-update-baseline"
+            )
+        self._host = log.run.host
+        self.name = f"run {log.run.measured_by} of {log.run.started[:10]}"
+        self._results = {(r.claim, r.reading.name, r.pair): r for r in log.results}
+
+    def of(self, claim: str, reading: str, pair: str) -> Result | None:
+        """The accepted result; None for a reading that is not in it."""
+        return self._results.get((claim, reading, pair))
+
+    def check(self, host: Host) -> None:
+        """Raise `pytest.UsageError` where it is of another host."""
+        if reason := elsewhere(self._host, host):
+            raise pytest.UsageError(
+                f"--vmvc-baseline: it is of another host: {reason}; "
+                "write one here with --vmvc-update-baseline"
+            )
+
+
+def load(path: Path) -> Baseline:
+    """Read a baseline; raises `pytest.UsageError` naming what to do."""
+    try:
+        return Baseline(ledger.read(path))
+    except LedgerError as error:
+        raise pytest.UsageError(
+            f"--vmvc-baseline: {error.message}; write one with --vmvc-update-baseline"
+        ) from error
+
+
+def update(path: Path, results: Path) -> None:
+    """Make a results file the baseline, in one step; raises OSError."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        draft.write_bytes(results.read_bytes())
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)

@@ -1,0 +1,43 @@
+"""Every sample as CSV, one a line: for a spreadsheet, or another program's statistics."""
+
+from __future__ import annotations
+
+import csv
+import io
+
+from pytest_vmvc.ledger import RunLog
+from pytest_vmvc.report.wording import visible
+
+HEAD = (
+    "experiment", "pair", "subject", "metric", "unit", "value", "censored", "block", "position",
+    "dose", "instance", "at", "provider",
+)  # fmt: skip
+FORMULA = ("=", "+", "-", "@", "\t")
+"""What makes a spreadsheet calculate a text instead of showing it."""
+
+
+def table(log: RunLog) -> str:
+    """The samples in the order in which they were taken, with a header; times in seconds."""
+    units = {(s.experiment, s.pair, s.metric.name): s.metric.unit for s in log.series}
+    providers = {(s.experiment, s.pair, s.subject): s.facts.provider for s in log.series if s.facts}
+    target = io.StringIO()
+    writer = csv.writer(target, lineterminator="\n")
+    writer.writerow(HEAD)
+    for one in log.observations:
+        at = (one.experiment, one.pair)
+        row = (
+            *at, one.subject, one.metric, units.get((*at, one.metric), ""), one.value,
+            one.censored, one.block, one.position, one.dose, one.instance, one.at,
+            providers.get((*at, one.subject), ""),
+        )  # fmt: skip
+        writer.writerow([_cell(value) for value in row])
+    return target.getvalue()
+
+
+def _cell(value: object) -> object:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if not isinstance(value, str):
+        return value
+    shown = visible(value).replace("\n", " ")
+    return f"'{shown}" if shown.startswith(FORMULA) else shown
