@@ -95,6 +95,20 @@ def _parser() -> argparse.ArgumentParser:
     )
     report.set_defaults(run=_report)
 
+    plot = commands.add_parser("plot", help="write the charts of one claim, each as a file")
+    plot.add_argument("file", type=Path, metavar="FILE", help="results.jsonl of a run")
+    plot.add_argument("claim", metavar="CLAIM", help="id of a claim, such as table.boot-time")
+    plot.add_argument("--pair", metavar="NAME", help="those of this pair only")
+    plot.add_argument("--number", type=int, metavar="N", help="this one only")
+    plot.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        metavar="OUT",
+        help="one chart as .svg or .png; else all as CLAIM-N.svg",
+    )
+    plot.set_defaults(run=_plot)
+
     judge_command.add(commands)
     compare_command.add(commands)
 
@@ -162,6 +176,29 @@ def _report(arguments: argparse.Namespace) -> int:
     log = ledger.read(arguments.file)
     report.write(report.redacted(log) if arguments.redact else log, target)
     sys.stdout.write(f"{target}\n")
+    return 0
+
+
+def _plot(arguments: argparse.Namespace) -> int:
+    from pytest_vmvc import ledger
+    from pytest_vmvc.report.plot import plots, save
+
+    found = [
+        one
+        for one in plots(ledger.read(arguments.file), arguments.claim)
+        if arguments.pair in (None, one.pair) and arguments.number in (None, one.number)
+    ]
+    if not found:
+        raise UsageError(
+            f"{arguments.claim} has no such chart", hint="leave out --pair and --number to see all"
+        )
+    if arguments.output and len(found) > 1:
+        listed = "; ".join(f"{one.number}: {one.title} ({one.pair})" for one in found)
+        raise UsageError(f"{arguments.claim} has {len(found)} charts: {listed}", hint="--number N")
+    for one in found:
+        target: Path = arguments.output or Path(f"{one.name}.svg")
+        save(one, target)
+        sys.stdout.write(f"{target}: {one.title} ({one.pair})\n")
     return 0
 
 

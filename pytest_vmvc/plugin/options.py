@@ -12,6 +12,7 @@ from pytest_vmvc.looks import LEAST
 
 if TYPE_CHECKING:
     from pytest_vmvc.ledger import RunLog
+    from pytest_vmvc.plugin.budgets import Budget
 
 PAIRS = ("minimal", "debian")
 GATES = ("contradictions", "strict", "off")
@@ -54,6 +55,7 @@ class Options(NamedTuple):
     online: bool
     baseline: Path | None
     update_baseline: bool
+    budgets: tuple[Budget, ...]
     redact: bool
 
 
@@ -128,6 +130,14 @@ def add(parser: pytest.Parser) -> None:
         metavar="FILE",
     )
     option(
+        "vmvc-budget",
+        "a limit of your own, such as container.cold_start<500ms, judged as a reading; may be "
+        "repeated",
+        "linelist",
+        action="append",
+        metavar="LIMIT",
+    )
+    option(
         "vmvc-redact",
         "leave host name, paths and addresses out of the report; the results file keeps them",
         "bool",
@@ -197,9 +207,19 @@ def parse(config: pytest.Config) -> Options:
         gate=_one_of("--vmvc-gate", value("vmvc_gate", GATES[0]), GATES),
         require=_all_of("--vmvc-require", _words(value("vmvc_require", "")), KINDS),
         online=bool(value("vmvc_online", None)),
+        budgets=_budgets(config),
         redact=bool(value("vmvc_redact", None)),
         **_baseline(config, value("vmvc_baseline", None)),
     )
+
+
+def _budgets(config: pytest.Config) -> tuple[Budget, ...]:
+    given = config.getoption("vmvc_budget", default=None) or config.getini("vmvc_budget") or ()
+    if not given:
+        return ()
+    from pytest_vmvc.plugin import budgets
+
+    return tuple(budgets.parse(text) for text in dict.fromkeys(given))
 
 
 def _baseline(config: pytest.Config, given: str | None) -> dict[str, Any]:

@@ -284,6 +284,12 @@ class Session:
             import claims
 
             self.config.args[:] = [str(Path(next(iter(claims.__path__))))]
+        if self.options.budgets:
+            from pytest_vmvc.plugin import budgets
+
+            budgets.asked[:] = self.options.budgets
+            if not self.is_worker:
+                self.config.args.append(str(budgets.FILE))
 
     def _ledger(self) -> LedgerWriter:
         if self._writer is None:

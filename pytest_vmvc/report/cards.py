@@ -21,6 +21,7 @@ from pytest_vmvc.model import (
     subjects_of,
 )
 from pytest_vmvc.report.figures import Figure, Table, figures, metric_words
+from pytest_vmvc.report.matrix import Matrix, matrices
 from pytest_vmvc.report.wording import (
     VERDICT_CLASS,
     agreement,
@@ -95,6 +96,7 @@ class PairView(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     readings: tuple[ReadingView, ...]
     figures: tuple[Figure, ...]
+    matrices: tuple[Matrix, ...]
     facts: tuple[FactRow, ...]
     missing: tuple[tuple[str, str], ...]
     retries: str
@@ -183,11 +185,13 @@ def _pair(log: RunLog, results: Sequence[Result], pair: str, number: int) -> Pai
         for s in log.series
         if s.facts and s.experiment in experiments and s.pair == pair
     }
+    drawn = dict(matrices(seen, metrics))
     return PairView(
         name=pair,
         readings=tuple(_reading(r, metrics, number, providers, scope=not shared) for r in results),
         figures=figures(results, seen, metrics),
-        facts=_facts(results, seen, metrics),
+        matrices=tuple(drawn.values()),
+        facts=_facts(results, [o for o in seen if o.metric not in drawn], metrics),
         missing=tuple(dict.fromkeys((m.subject, m.reason) for m in lost)),
         retries=f"{count(len(retried), 'start')} retried after an infrastructure error"
         if retried

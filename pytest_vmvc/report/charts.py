@@ -37,11 +37,14 @@ def strip(rows: Sequence[Row], *, unit: str, bounds: Sequence[float]) -> dict[st
     offsets = layers.offsets(sorted({sample.block for row in rows for sample in row.samples}))
     height = ROW * len(rows)
     stack = [layers.rule(scale, bound, height) for bound in bounds]
-    stack += [layers.rule_text(scale, b, f"bound {quantity(b, unit, exact=True)}") for b in bounds]
+    words = {bound: f"bound {quantity(bound, unit, exact=True)}" for bound in bounds}
+    levels = layers.rule_levels(scale, words)
+    stack += [layers.rule_text(scale, b, text, levels[b]) for b, text in words.items()]
     stack += layers.pair_lines(rows, scale, offsets)
     for index, row in enumerate(rows):
         stack += layers.row(row, scale, offsets, middle=ROW * index + 24)
-    return specification(layers.gridded(stack, scale, height), height=height, top=24, bottom=34)
+    top = 24 + layers.LINE * max(levels.values(), default=0)
+    return specification(layers.gridded(stack, scale, height), height=height, top=top, bottom=34)
 
 
 def ratios(row: Row, *, threshold: float, words: str) -> dict[str, Any]:

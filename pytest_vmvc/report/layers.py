@@ -12,12 +12,16 @@ import msgspec
 from pytest_vmvc.model import Estimate
 from pytest_vmvc.report.palette import INK, PAIRED, RULE, SUBJECTS, SURFACE, colour, shape
 from pytest_vmvc.report.scale import Scale
-from pytest_vmvc.report.svg import LEFT
+from pytest_vmvc.report.svg import LEFT, RIGHT, WIDTH
 from pytest_vmvc.units import quantity
 
 ROW: Final = 62
 SPREAD: Final = 24
 """Height over which the points of a row are spread by block."""
+LINE: Final = 15
+"""Height of a line of text."""
+CHARACTER: Final = 7.0
+"""About the width of a character of it, with room to spare."""
 ROW_NAME: Final = {"align": "right", "fontSize": 13, "fontWeight": 600, "limit": LEFT - 16}
 
 
@@ -90,17 +94,33 @@ def rule(scale: Scale, value: float, height: int, *, dashed: bool = True) -> dic
     }
 
 
-def rule_text(scale: Scale, value: float, words: str) -> dict[str, Any]:
+def rule_levels(scale: Scale, words: Mapping[float, str]) -> dict[float, int]:
+    """How high the words over each line stand, so that none lie upon each other: 0 is lowest."""
+    ends: list[float] = []
+    levels: dict[float, int] = {}
+    for value, text in sorted(words.items()):
+        place, wide = scale.fraction(value), len(text) * CHARACTER / (WIDTH - LEFT - RIGHT)
+        start = place - {"left": 0.0, "center": wide / 2, "right": wide}[_aligned(place)]
+        level = next((n for n, end in enumerate(ends) if end <= start), len(ends))
+        ends[level : level + 1] = [start + wide]
+        levels[value] = level
+    return levels
+
+
+def _aligned(place: float) -> str:
+    return "left" if place < 0.2 else "right" if place > 0.8 else "center"
+
+
+def rule_text(scale: Scale, value: float, words: str, level: int = 0) -> dict[str, Any]:
     """The words over such a line, kept inside the drawing."""
-    place = scale.fraction(value)
-    align = "left" if place < 0.2 else "right" if place > 0.8 else "center"
+    align = _aligned(scale.fraction(value))
     return {
         "name": "bound",
         "data": {"values": [{"x": value, "text": words}]},
         "mark": {"type": "text", "align": align, "baseline": "bottom", "color": RULE},
         "encoding": {
             "x": scale.channel("x"),
-            "y": {"value": -8},
+            "y": {"value": -8 - LINE * level},
             "text": {"field": "text"},
         },
     }

@@ -111,3 +111,13 @@ def test_the_page_can_be_pictured(page: Path, tmp_path: Path, mode: str) -> None
     assert console(run) == []
     assert picture.read_bytes().startswith(PNG)
     assert picture.stat().st_size > 50_000
+
+
+def test_the_page_prints_on_paper(page: Path, tmp_path: Path) -> None:
+    paper = tmp_path / "page.pdf"
+    run = chromium(page, tmp_path / "profile", f"--print-to-pdf={paper}")
+    assert console(run) == []
+    content = paper.read_bytes()
+    assert content.startswith(b"%PDF-")
+    # The sample has six claims, each with its charts and tables.
+    assert content.count(b"/Type /Page\n") + content.count(b"/Type /Page ") >= 5

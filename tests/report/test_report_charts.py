@@ -9,7 +9,7 @@ import pytest
 
 import pytest_vmvc.report
 from pytest_vmvc.model import Estimate, Observation
-from pytest_vmvc.report import charts, palette, svg
+from pytest_vmvc.report import charts, layers, palette, svg
 from pytest_vmvc.report.figures import median_phases
 from pytest_vmvc.report.layers import Row, Sample
 from pytest_vmvc.report.scale import Scale
@@ -164,3 +164,14 @@ def test_phase_names_keep_each_subjects_order() -> None:
         }
     )
     assert names == ["created", "started", "process", "kernel", "answer", "ready"]
+
+
+def test_bounds_that_are_near_stand_on_two_lines() -> None:
+    scale = Scale([0.3, 60.0], unit="s", log=True)
+    near, far = {10.0: "bound 10 s", 60.0: "bound 60 s"}, {0.4: "bound 0.4 s", 60.0: "bound 60 s"}
+    assert sorted(layers.rule_levels(scale, near).values()) == [0, 1]
+    assert list(layers.rule_levels(scale, far).values()) == [0, 0]
+    drawing = svg.draw(charts.strip(ROWS, unit="s", bounds=[10.0, 60.0]), label="b")
+    heights = re.findall(r'translate\([\d.]+,(-[\d.]+)\)"[^>]*>bound', drawing)
+    assert len(heights) == 2
+    assert len(set(heights)) == 2
