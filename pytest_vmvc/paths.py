@@ -1,8 +1,9 @@
-"""Where pytest-vmvc keeps its things; both places can be moved by an environment variable."""
+"""Where pytest-vmvc keeps its things, and how a file is put there whole."""
 
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from platformdirs import user_cache_path, user_state_path
@@ -16,3 +17,19 @@ def cache_dir() -> Path:
 def state_dir() -> Path:
     """Run ledgers of resources and the host lock (``VMVC_STATE_DIR``)."""
     return Path(os.environ.get("VMVC_STATE_DIR") or user_state_path("pytest-vmvc"))
+
+
+def put(path: Path, content: bytes) -> None:
+    """Write a file in one step, its folder too: an old one stays whole until the new one is.
+
+    Raises OSError, and leaves nothing behind then.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        draft.write_bytes(content)
+        draft.replace(path)
+    except OSError:
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)
+        raise

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
@@ -49,14 +48,3 @@ def load(path: Path) -> Baseline:
         raise pytest.UsageError(
             f"--vmvc-baseline: {error.message}; write one with --vmvc-update-baseline"
         ) from error
-
-
-def update(path: Path, results: Path) -> None:
-    """Make a results file the baseline, in one step; raises OSError."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        draft.write_bytes(results.read_bytes())
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)

@@ -23,6 +23,7 @@ from pytest_vmvc.judge import readings_hash
 from pytest_vmvc.lab import Lab
 from pytest_vmvc.ledger import LedgerWriter
 from pytest_vmvc.model import SCHEMA_VERSION, End, Host, Reading, Record, Result, Run
+from pytest_vmvc.paths import put
 from pytest_vmvc.plugin import baseline, collection, gate, options, terminal
 from pytest_vmvc.plugin.baseline import Baseline
 from pytest_vmvc.resources import RunScope
@@ -332,7 +333,7 @@ class Session:
 
     def _update_baseline(self, ledger: Path, path: Path) -> None:
         try:
-            baseline.update(path, ledger)
+            put(path, ledger.read_bytes())
         except OSError as error:
             self.problems.append(f"{path} could not be written: {error.strerror or error}")
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from pytest_vmvc.errors import LedgerError, UsageError
 from pytest_vmvc.ledger import RunLog
+from pytest_vmvc.paths import put
 from pytest_vmvc.report import badge, html, markdown, samples
 
 KINDS: Final[Mapping[str, Callable[[RunLog], str]]] = {
@@ -33,15 +32,9 @@ def write(log: RunLog, path: Path) -> Path:
             hint="name a page (.html), a summary (.md), all samples (.csv) or a badge (.svg)",
         )
     content = made(log).encode()
-    # A name of its own: an old report stays whole until the new one is.
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft.write_bytes(content)
-        draft.replace(path)
+        put(path, content)
     except OSError as error:
-        with suppress(OSError):
-            draft.unlink(missing_ok=True)
         raise LedgerError(
             f"the report {path} cannot be written: {error.strerror}",
             hint="choose another path; the results file is not touched",

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-from contextlib import suppress
 from html import escape
 from pathlib import Path
 from typing import Final
@@ -13,6 +11,7 @@ import msgspec
 
 from pytest_vmvc.errors import LedgerError, UsageError
 from pytest_vmvc.ledger import RunLog
+from pytest_vmvc.paths import put
 from pytest_vmvc.report.cards import cards
 from pytest_vmvc.report.figures import Figure
 from pytest_vmvc.report.palette import INK, MUTED, SURFACE
@@ -79,14 +78,9 @@ def save(plot: Plot, path: Path) -> None:
         content = vl_convert.svg_to_png(plot.svg, scale=SCALE)
     else:
         raise UsageError(f"{path}: a plot is written as .svg or .png", hint="choose one of both")
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft.write_bytes(content)
-        draft.replace(path)
+        put(path, content)
     except OSError as error:
-        with suppress(OSError):
-            draft.unlink(missing_ok=True)
         raise LedgerError(
             f"{path} cannot be written: {error.strerror}", hint="choose another path"
         ) from error
