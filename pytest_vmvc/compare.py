@@ -12,8 +12,8 @@ from collections.abc import Iterator, Mapping
 import msgspec
 
 from pytest_vmvc import stats
-from pytest_vmvc.ledger import RunLog
-from pytest_vmvc.model import Estimate, Host, Observation, Result
+from pytest_vmvc.ledger import Row, RunLog, by_reading, headers
+from pytest_vmvc.model import Estimate, Host, Observation
 
 LEAST = 6
 """Fewest samples of each side: below, no rank-sum interval of this confidence exists (five: 2/252;
@@ -68,7 +68,7 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
 
 def compare(old: RunLog, new: RunLog) -> Comparison:
     """The new run against the old one."""
-    before, after = _results(old), _results(new)
+    before, after = by_reading(old), by_reading(new)
     return Comparison(
         turns=tuple(
             Turn(
@@ -90,16 +90,9 @@ def compare(old: RunLog, new: RunLog) -> Comparison:
     )
 
 
-def _results(log: RunLog) -> dict[tuple[str, str, str], Result]:
-    return {(r.claim, r.reading.name, r.pair): r for r in log.results}
-
-
-_Row = tuple[str, str, str, str]
-
-
-def _rows(log: RunLog) -> Mapping[_Row, list[Observation]]:
+def _rows(log: RunLog) -> Mapping[Row, list[Observation]]:
     """Samples by experiment, pair, subject and metric; what was varied on purpose is left out."""
-    found: dict[_Row, list[Observation]] = {}
+    found: dict[Row, list[Observation]] = {}
     for one in log.observations:
         number = isinstance(one.value, int | float) and not isinstance(one.value, bool)
         if number and one.dose is None:
@@ -110,8 +103,7 @@ def _rows(log: RunLog) -> Mapping[_Row, list[Observation]]:
 
 def _moves(old: RunLog, new: RunLog) -> Iterator[Move]:
     before, after = _rows(old), _rows(new)
-    units = {(s.experiment, s.pair, s.subject, s.metric.name): s.metric.unit for s in old.series}
-    now = {(s.experiment, s.pair, s.subject, s.metric.name): s.metric.unit for s in new.series}
+    units, now = _units(old), _units(new)
     for row, samples in before.items():
         if row not in after or units.get(row) != now.get(row):
             continue
@@ -132,6 +124,10 @@ def _moves(old: RunLog, new: RunLog) -> Iterator[Move]:
                 censored_under=[one.censored for one in samples],
             ),
         )
+
+
+def _units(log: RunLog) -> dict[Row, str]:
+    return {row: series.metric.unit for row, series in headers(log).items()}
 
 
 def _values(samples: list[Observation]) -> list[float]:

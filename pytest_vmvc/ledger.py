@@ -175,6 +175,20 @@ def read(path: Path) -> RunLog:
     return collect(records, problems=problems)
 
 
+Row = tuple[str, str, str, str]
+"""Experiment, pair, subject and metric."""
+
+
+def headers(log: RunLog) -> dict[Row, Series]:
+    """The header of each row of samples."""
+    return {(s.experiment, s.pair, s.subject, s.metric.name): s for s in log.series}
+
+
+def by_reading(log: RunLog) -> dict[tuple[str, str, str], Result]:
+    """The results by claim, reading and pair."""
+    return {(r.claim, r.reading.name, r.pair): r for r in log.results}
+
+
 def evidence(log: RunLog) -> dict[tuple[str, str], Evidence]:
     """What each experiment found on each pair, by both names: all that a judge was given."""
     host = None if log.run is None else log.run.host

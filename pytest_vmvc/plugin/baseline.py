@@ -25,7 +25,7 @@ class Baseline:
             )
         self._host = log.run.host
         self.name = f"run {log.run.measured_by} of {log.run.started[:10]}"
-        self._results = {(r.claim, r.reading.name, r.pair): r for r in log.results}
+        self._results = ledger.by_reading(log)
 
     def of(self, claim: str, reading: str, pair: str) -> Result | None:
         """The accepted result; None for a reading that is not in it."""

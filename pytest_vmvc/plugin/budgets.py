@@ -69,12 +69,12 @@ def parse(text: str) -> Budget:
     if found is None:
         raise pytest.UsageError(f"--vmvc-budget={text}: write SUBJECT.FIGURE<NUMBER, {EXAMPLE}")
     experiment, metric = _figure(text, found["name"])
-    unit = next((m.unit for m in load(experiment).metrics if m.name == metric), None)
-    if unit is None:
-        known = ", ".join(m.name for m in load(experiment).metrics)
+    units = {known.name: known.unit for known in load(experiment).metrics}
+    if metric not in units:
         raise pytest.UsageError(
-            f"--vmvc-budget={text}: {experiment} has no {metric}; it has {known}"
+            f"--vmvc-budget={text}: {experiment} has no {metric}; it has {', '.join(units)}"
         )
+    unit = units[metric]
     scales = SCALES.get(unit, {unit: 1})
     if found["unit"] not in scales:
         raise pytest.UsageError(

@@ -9,7 +9,7 @@ import msgspec
 from pytest_vmvc.ledger import RunLog
 from pytest_vmvc.model import Result, Verdict
 from pytest_vmvc.report.cards import reading_anchor, section_of, title_of
-from pytest_vmvc.report.score import Headline, headlines, score
+from pytest_vmvc.report.score import headlines, score
 from pytest_vmvc.report.wording import VERDICT_CLASS, VERDICT_MEANING, agreement
 
 
@@ -65,8 +65,7 @@ class Board(msgspec.Struct, frozen=True, kw_only=True):
     sentence: str
     score: tuple[tuple[str, str, int], ...]
     """Words, class, and how many claims."""
-    headlines: tuple[tuple[Headline, str], ...]
-    """With the fragments of their readings."""
+    headlines: tuple[tuple[Result, Cell], ...]
     sections: tuple[str, ...]
     pairs: tuple[str, ...]
     providers: tuple[str, ...]
@@ -100,8 +99,7 @@ def board(log: RunLog) -> Board:
         sentence=_sentence(log.results, len(claims)),
         score=score(log.results),
         headlines=tuple(
-            (one, reading_anchor(claims.index(one.claim) + 1, one.reading, one.pair))
-            for one in headlines(log.results)
+            (one, _cell(one, claims.index(one.claim) + 1)) for one in headlines(log.results)
         ),
         sections=tuple(dict.fromkeys(section_of(claim) for claim in claims)),
         pairs=pairs,

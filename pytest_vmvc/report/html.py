@@ -8,13 +8,11 @@ import hashlib
 from pathlib import Path
 from typing import Any, Final
 
-import msgspec
-
 from pytest_vmvc.ledger import RunLog, encode
 from pytest_vmvc.report.board import board
 from pytest_vmvc.report.cards import cards
 from pytest_vmvc.report.provenance import provenance
-from pytest_vmvc.report.wording import VERDICT_MEANING, visible, visible_all
+from pytest_vmvc.report.wording import VERDICT_MEANING, visible, visible_log
 
 TITLE: Final = "Virtual machines and containers, measured side by side"
 _HERE: Final = Path(__file__).parent
@@ -24,7 +22,7 @@ def render(log: RunLog, *, title: str = TITLE) -> str:
     """The page as one string. Nothing in the log is trusted: every text is escaped."""
     from markupsafe import Markup
 
-    shown = msgspec.convert(visible_all(msgspec.to_builtins(log)), RunLog)
+    shown = visible_log(log)
     style = (_HERE / "style.css").read_text(encoding="utf-8")
     script = (_HERE / "report.js").read_text(encoding="utf-8")
     page = _environment().get_template("report.html.j2")

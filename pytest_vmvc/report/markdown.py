@@ -43,7 +43,7 @@ def summary(log: RunLog) -> str:
             "",
         ]
     lines += [
-        f"- **{one.verdict}** “{plain(one.quote)}”: {plain(one.finding)}"
+        f"- **{one.judgement.verdict.value}** “{plain(one.quote)}”: {plain(one.judgement.finding)}"
         for one in headlines(log.results)
     ]
     against = [r for r in log.results if agreement(r)[0] == "contradicts"]

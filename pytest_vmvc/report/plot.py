@@ -15,7 +15,7 @@ from pytest_vmvc.paths import put
 from pytest_vmvc.report.cards import cards
 from pytest_vmvc.report.figures import Figure
 from pytest_vmvc.report.palette import INK, MUTED, SURFACE
-from pytest_vmvc.report.wording import visible_all
+from pytest_vmvc.report.wording import visible_log
 
 SCALE: Final = 3
 """Pixels of a PNG for each unit of the drawing."""
@@ -40,7 +40,7 @@ class Plot(msgspec.Struct, frozen=True, kw_only=True):
 
 def plots(log: RunLog, claim: str) -> tuple[Plot, ...]:
     """All charts of a claim; raises `UsageError` for a claim that was not judged in this run."""
-    shown = msgspec.convert(visible_all(msgspec.to_builtins(log)), RunLog)
+    shown = visible_log(log)
     known = [result.claim for result in shown.results]
     if claim not in known:
         raise UsageError(

@@ -20,19 +20,23 @@
     getSelection().removeAllRanges();
     getSelection().addRange(range);
   };
-  for (const button of document.querySelectorAll("button[data-copy]")) {
-    button.hidden = false;
+  // `otherwise` is called where copying is not allowed; it returns what the button says then.
+  const copies = (button, text, otherwise) => {
+    const label = button.textContent;
     button.addEventListener("click", async () => {
-      const code = document.getElementById(button.dataset.copy);
       try {
-        await navigator.clipboard.writeText(code.textContent);
+        await navigator.clipboard.writeText(text());
         button.textContent = "Copied";
       } catch {
-        select(code);
-        button.textContent = "Selected";
+        button.textContent = otherwise();
       }
-      setTimeout(() => { button.textContent = "Copy"; }, 2000);
+      setTimeout(() => { button.textContent = label; }, 2000);
     });
+  };
+  for (const button of document.querySelectorAll("button[data-copy]")) {
+    const code = document.getElementById(button.dataset.copy);
+    button.hidden = false;
+    copies(button, () => code.textContent, () => { select(code); return "Selected"; });
   }
 
   const filters = document.getElementById("filters");
@@ -41,7 +45,8 @@
       const card = node.closest(".card");
       const text = (card.querySelector("header").textContent + " " + node.textContent).toLowerCase();
       const { verdict, pair, providers } = node.dataset;
-      return { node, card, text, verdict, pair, providers: providers.split(" "), section: card.dataset.section };
+      const link = document.querySelector(`#verdicts a[href="#${node.id}"]`);
+      return { node, card, link, text, verdict, pair, providers: providers.split(" "), section: card.dataset.section };
     });
     const names = ["words", "verdict", "section", "pair", "provider"];
     const show = () => {
@@ -54,8 +59,7 @@
           && ["verdict", "section", "pair"].every((name) => !asked[name] || asked[name] === one[name])
           && (!asked.provider || one.providers.includes(asked.provider));
         one.node.hidden = !fits;
-        const link = document.querySelector(`#verdicts a[href="#${one.node.id}"]`);
-        if (link) link.parentNode.classList.toggle("off", !fits);
+        if (one.link) one.link.parentNode.classList.toggle("off", !fits);
         if (fits) { shown += 1; cards.add(one.card.id); pairs.add(one.node.closest(".pair")); }
       }
       for (const card of document.querySelectorAll(".card")) card.hidden = !cards.has(card.id);
@@ -87,24 +91,18 @@
     const button = document.createElement("button");
     button.type = "button";
     button.textContent = "Copy as Markdown";
-    button.addEventListener("click", async () => {
+    const markdown = () => {
       const words = (part, from = node) => from.querySelector(part)?.textContent.trim() ?? "";
       const card = node.closest(".card");
       const scope = words(".scope") || words(".scope", node.closest(".pair"));
-      const text = [
+      return [
         `> ${words("blockquote", card)}`, "",
         `**${words(".chip")}** (\`${words(".eyebrow code", card)}\` ${words("h5")}, pair ${node.dataset.pair}): ${words(".finding")}`, "",
         ...(words(".reason") ? [words(".reason"), ""] : []),
         `Holds for: ${scope}`, "",
       ].join("\n");
-      try {
-        await navigator.clipboard.writeText(text);
-        button.textContent = "Copied";
-      } catch {
-        button.textContent = "Not allowed here";
-      }
-      setTimeout(() => { button.textContent = "Copy as Markdown"; }, 2000);
-    });
+    };
+    copies(button, markdown, () => "Not allowed here");
     node.append(button);
   }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 
-from pytest_vmvc.ledger import RunLog
+from pytest_vmvc.ledger import RunLog, headers
 from pytest_vmvc.report.wording import visible
 
 HEAD = (
@@ -18,17 +18,17 @@ FORMULA = ("=", "+", "-", "@", "\t")
 
 def table(log: RunLog) -> str:
     """The samples in the order in which they were taken, with a header; times in seconds."""
-    units = {(s.experiment, s.pair, s.metric.name): s.metric.unit for s in log.series}
-    providers = {(s.experiment, s.pair, s.subject): s.facts.provider for s in log.series if s.facts}
+    known = headers(log)
     target = io.StringIO()
     writer = csv.writer(target, lineterminator="\n")
     writer.writerow(HEAD)
     for one in log.observations:
-        at = (one.experiment, one.pair)
+        series = known.get((one.experiment, one.pair, one.subject, one.metric))
         row = (
-            *at, one.subject, one.metric, units.get((*at, one.metric), ""), one.value,
+            one.experiment, one.pair, one.subject, one.metric,
+            series.metric.unit if series else "", one.value,
             one.censored, one.block, one.position, one.dose, one.instance, one.at,
-            providers.get((*at, one.subject), ""),
+            series.facts.provider if series and series.facts else "",
         )  # fmt: skip
         writer.writerow([_cell(value) for value in row])
     return target.getvalue()

@@ -5,23 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 
-import msgspec
-
 from pytest_vmvc.model import Bound, Ratio, Result, Verdict
 from pytest_vmvc.report.cards import section_of
-from pytest_vmvc.report.wording import VERDICT_CLASS
-
-
-class Headline(msgspec.Struct, frozen=True, kw_only=True):
-    """A finding, with the claim that it speaks for or against."""
-
-    claim: str
-    quote: str
-    reading: str
-    pair: str
-    verdict: str
-    css: str
-    finding: str
 
 
 def score(results: Sequence[Result]) -> tuple[tuple[str, str, int], ...]:
@@ -60,7 +45,7 @@ def _kind(verdicts: set[Verdict]) -> str:
             return are_open if Verdict.INCONCLUSIVE in verdicts else untested
 
 
-def headlines(results: Iterable[Result]) -> tuple[Headline, ...]:
+def headlines(results: Iterable[Result]) -> tuple[Result, ...]:
     """The sampled figures that lie farthest from their bound, one a section; at most three.
 
     One at least speaks against the article and one for it, where there are such. How far: the end
@@ -72,7 +57,7 @@ def headlines(results: Iterable[Result]) -> tuple[Headline, ...]:
         sections = {section_of(result.claim) for result in chosen}
         fresh = [r for r in found if section_of(r.claim) not in sections]
         chosen += [r for r in fresh if r.judgement.verdict in wanted][:1]
-    return tuple(_headline(result) for result in chosen)
+    return tuple(chosen)
 
 
 def _margins(results: Iterable[Result]) -> Iterator[tuple[float, Result]]:
@@ -86,15 +71,3 @@ def _margins(results: Iterable[Result]) -> Iterator[tuple[float, Result]]:
         ends = [end for end in (estimate.low, estimate.high) if end is not None and end > 0]
         if ends and question.threshold > 0:
             yield min(abs(math.log(end / question.threshold)) for end in ends), result
-
-
-def _headline(result: Result) -> Headline:
-    return Headline(
-        claim=result.claim,
-        quote=result.quote,
-        reading=result.reading.name,
-        pair=result.pair,
-        verdict=result.judgement.verdict.value,
-        css=VERDICT_CLASS[result.judgement.verdict],
-        finding=result.judgement.finding,
-    )

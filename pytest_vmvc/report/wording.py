@@ -6,6 +6,9 @@ import re
 import unicodedata
 from typing import Any, Final
 
+import msgspec
+
+from pytest_vmvc.ledger import RunLog
 from pytest_vmvc.model import (
     Bound,
     Estimate,
@@ -65,6 +68,11 @@ def visible_all(value: Any) -> Any:  # noqa: ANN401 - walks plain data of any sh
     if isinstance(value, list | tuple):
         return [visible_all(child) for child in value]
     return value
+
+
+def visible_log(log: RunLog) -> RunLog:
+    """The run with `visible` applied to every text in it."""
+    return msgspec.convert(visible_all(msgspec.to_builtins(log)), RunLog)
 
 
 def _shown(char: str) -> str:
