@@ -13,6 +13,7 @@ import msgspec
 import pytest
 from docker.errors import NotFound
 
+from pytest_vmvc import clean
 from pytest_vmvc.backends.docker import DockerReaper, Engine, image_id
 from pytest_vmvc.clean import clean_all, destroy_run, sweep
 from pytest_vmvc.errors import TeardownFailed, Unavailable, UsageError
@@ -201,6 +202,24 @@ def test_a_run_goes_on_holding_what_will_not_go(live: RunScope) -> None:
 def test_nothing_built_is_removed_while_a_run_lives(live: RunScope) -> None:
     with pytest.raises(UsageError, match="a run is going on"):
         clean_all()
+
+
+def test_images_of_earlier_recipes_are_removed_with_todays(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = {"vmvc/minimal": ["vmvc/minimal:0ld", "vmvc/minimal:new"], "vmvc/debian": []}
+    gone: list[str] = []
+    monkeypatch.setattr("pytest_vmvc.backends.docker.tags_of", lambda of: names.get(of, []))
+    monkeypatch.setattr("pytest_vmvc.backends.docker.remove_image", gone.append)
+
+    assert clean._remove_images() == [f"removed image {name}" for name in names["vmvc/minimal"]]
+    assert gone == names["vmvc/minimal"]
+
+
+def test_without_an_engine_no_image_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    def absent(_of: str) -> list[str]:
+        raise Unavailable("no engine")
+
+    monkeypatch.setattr("pytest_vmvc.backends.docker.tags_of", absent)
+    assert clean._remove_images() == []
 
 
 class Only:

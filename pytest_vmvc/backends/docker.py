@@ -17,6 +17,7 @@ from pytest_vmvc.backends.docker_images import (
     import_image,
     inspect_image,
     remove_image,
+    tags_of,
 )
 from pytest_vmvc.backends.docker_port import laden_image, ported_image
 from pytest_vmvc.backends.docker_reaper import DockerReaper, passing_image, remove_container
@@ -38,6 +39,7 @@ __all__ = [
     "import_image",
     "passing_image",
     "remove_image",
+    "tags_of",
 ]
 
 OWNER_LABEL = "org.pytest-vmvc.owner"

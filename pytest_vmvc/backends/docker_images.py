@@ -131,6 +131,14 @@ def remove_image(ref: str, engine: Engine | None = None) -> None:
                 ) from error
 
 
+def tags_of(repository: str, engine: Engine | None = None) -> list[str]:
+    """Every name that the engine has of a repository's images; raises `Unavailable`."""
+    with (engine or Engine()).client(PROBE_S) as client, unavailable():
+        images = client.images(name=repository)
+    names = {name for image in images for name in image["RepoTags"] or ()}
+    return sorted(name for name in names if name.startswith(f"{repository}:"))
+
+
 def inspect_image(engine: Engine, ref: str) -> dict[str, Any] | None:
     """What the engine tells of an image; None where it has none. Raises `Unavailable`."""
     from docker.errors import NotFound

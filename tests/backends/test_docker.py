@@ -285,9 +285,12 @@ def test_images_come_and_go(busybox_tar):
         assert made == docker.image_id("vmvc-test-import:1")
         assert docker.image_id("vmvc-test-import:1-part") is None
         assert made.startswith("sha256:")
+        assert docker.tags_of("vmvc-test-import") == ["vmvc-test-import:1"]
+        assert docker.tags_of("vmvc-test") == []
     finally:
         docker.remove_image("vmvc-test-import:1")
     assert docker.image_id("vmvc-test-import:1") is None
+    assert docker.tags_of("vmvc-test-import") == []
     docker.remove_image("vmvc-test-import:1")
 
 
