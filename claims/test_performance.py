@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from claims.published import FIRECRACKER_BOOT, FIRECRACKER_MEMORY, LIGHTVM_BOOT, RUNTIMES
+from claims.published import CRUN, FIRECRACKER_BOOT, FIRECRACKER_MEMORY, LIGHTVM_BOOT, RUNC
 from pytest_vmvc import (
     BoundReading,
     Evidence,
@@ -60,7 +60,7 @@ def test_lightweight(reading: BoundReading, fleet: Evidence) -> None:
 @claim(
     "perf.startup-faster",
     quote="containers can startup very fast compared to that of virtual machines",
-    published=(FIRECRACKER_BOOT, LIGHTVM_BOOT, RUNTIMES),
+    published=(FIRECRACKER_BOOT, LIGHTVM_BOOT, RUNC, CRUN),
     readings={
         "vm-over-container": ratio("vm", "start_s", over="container", above=1.25).because(
             "a machine runs firmware, a kernel and an init that a container does not have"

@@ -1,6 +1,6 @@
 """The table: rows of their own where the prose does not already say the same."""
 
-from claims.published import FIRECRACKER_BOOT, LIGHTVM_BOOT, MIGRATION, PULL, RUNTIMES
+from claims.published import CRUN, FIRECRACKER_BOOT, LIGHTVM_BOOT, MIGRATION, PULL, RUNC
 from pytest_vmvc import (
     BoundReading,
     Evidence,
@@ -74,7 +74,7 @@ def test_os_per_instance(reading: BoundReading, kernel_facts: Evidence) -> None:
 @claim(
     "table.boot-time",
     quote="Boots in minutes / Boots in seconds",
-    published=(FIRECRACKER_BOOT, LIGHTVM_BOOT, RUNTIMES),
+    published=(FIRECRACKER_BOOT, LIGHTVM_BOOT, RUNC, CRUN),
     readings={
         "container-in-seconds": below("container", "start_s", 60, "s").because(
             "a container start is a few system calls and an exec"

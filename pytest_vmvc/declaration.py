@@ -31,6 +31,7 @@ from pytest_vmvc.model import (
     Claim,
     Fact,
     Opinion,
+    Published,
     Question,
     Ratio,
     Reading,
@@ -171,15 +172,15 @@ def claim(
     quote: str,
     readings: Mapping[str, Asked],
     pairs: tuple[str, ...] = (),
-    published: tuple[str, ...] = (),
+    published: tuple[Published, ...] = (),
     contradicts: tuple[str, ...] = (),
     any_of: tuple[str, ...] = (),
 ) -> Callable[[_F], _F]:
     """Declare a test function to be a claim: ``section.name``, quote, readings by name.
 
     ``pairs``: ask it of these only (all, where it is empty); a reading may narrow that with `on`.
-    ``published``: figures of others for the claim's page, each with its source. ``contradicts``:
-    claims of the same article that the report shows beside this one. ``any_of``: readings of which
+    ``published``: figures of others, shown apart from ours. ``contradicts``: claims of the same
+    article that the report shows beside this one. ``any_of``: readings of which
     one alone would do for the claim; they are judged with Holm's correction for being several.
     Raises `UsageError`, naming the claim, on a malformed id, an empty quote, no readings, or an
     expectation other than SUPPORTED without a reason, or an ``any_of`` that cannot be corrected.

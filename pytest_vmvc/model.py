@@ -350,6 +350,22 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     """Pairs that have the subjects it asks for; empty: all of them."""
 
 
+class Published(msgspec.Struct, frozen=True, kw_only=True):
+    """A figure that others have published, of their own hosts and by their own stopwatch."""
+
+    name: str
+    """What was measured, in a word or two."""
+    finding: str
+    source: str
+    metric: str = ""
+    """Metric of ours that it is drawn beside; empty: it is told and not drawn."""
+    value: float | None = None
+    """In the unit of that metric."""
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.finding} ({self.source})"
+
+
 class Claim(msgspec.Struct, frozen=True, kw_only=True):
     """A statement of the article with every reading under which it can be true or false."""
 
@@ -358,8 +374,8 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     readings: tuple[Reading, ...]
     method: str = ""
     source: str = ""
-    published: tuple[str, ...] = ()
-    """Figures that others have published, each with its source; never mixed with ours."""
+    published: tuple[Published, ...] = ()
+    """Figures of others; never mixed with ours."""
     contradicts: tuple[str, ...] = ()
     """Ids of claims of the same article that cannot stand beside this one."""
     any_of: tuple[str, ...] = ()
@@ -423,6 +439,8 @@ class Result(msgspec.Struct, frozen=True, kw_only=True, tag_field="record", tag=
     """Claims of the same article that cannot stand beside this one."""
     family: tuple[Reading, ...] = ()
     """The readings that this one is corrected together with, itself among them."""
+    published: tuple[Published, ...] = ()
+    """Figures of others; never mixed with ours."""
 
     @property
     def agrees(self) -> bool | None:

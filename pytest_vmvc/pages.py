@@ -15,17 +15,13 @@ from pytest_vmvc import allowance, experiments
 from pytest_vmvc.declaration import ATTRIBUTE
 from pytest_vmvc.errors import UsageError
 from pytest_vmvc.model import (
-    Bound,
     Claim,
     Fact,
     Metric,
     Opinion,
-    Ratio,
     Reading,
-    Slope,
 )
-from pytest_vmvc.report.wording import question_words, requirement
-from pytest_vmvc.units import quantity
+from pytest_vmvc.report.wording import deciding, question_words, requirement
 
 EMULATION = {
     "inflates": "Under emulation what the emulator may have caused is INCONCLUSIVE.",
@@ -207,23 +203,12 @@ def _measured(found: Declared, metrics: Mapping[str, Metric]) -> Iterator[str]:
 
 def _mind(reading: Reading, metrics: Mapping[str, Metric]) -> str:
     question = reading.question
-    match question:
-        case Opinion():
-            return f"nothing: {question.reason}"
-        case Fact():
-            enough = f" It is supported once {question.min_n} or more hold, and none fails."
-            return f"one instance that does not hold refutes it.{enough}"
-        case Bound() | Ratio() | Slope():
-            unit = "×" if isinstance(question, Ratio) else question.unit
-            bound = quantity(question.threshold, unit, exact=True)
-            metric = metrics.get(question.metric)
-            exact = isinstance(question, Bound | Ratio) and question.min_n == 1
-            what = "a value" if exact else f"a {question.confidence:.0%} interval that is wholly"
-            said = f"supported by {what} {question.op} {bound}, refuted by one on the other side"
-            of_vm = "vm" in (question.subject[:2], getattr(question, "over", "")[:2])
-            bent = _bent(metric) if metric and of_vm else ""
-            undecided = "" if exact else "; one that spans it decides nothing"
-            return f"{said}{undecided}. {bent}".strip()
+    said = deciding(question)
+    if isinstance(question, Opinion | Fact):
+        return said
+    metric = metrics.get(question.metric)
+    of_vm = "vm" in (question.subject[:2], getattr(question, "over", "")[:2])
+    return f"{said} {_bent(metric) if metric and of_vm else ''}".strip()
 
 
 def _bent(metric: Metric) -> str:

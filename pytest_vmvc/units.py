@@ -16,10 +16,14 @@ _STEPS: Final = {
 def quantity(value: float, unit: str, *, exact: bool = False) -> str:
     """A figure in the unit a person would choose; ``exact`` drops zeros (for thresholds).
 
-    Known units are ``s``, ``bytes`` and ``ratio``; any other is written after the number.
+    Known units are ``s``, ``bytes`` and ``ratio``, also ``s/byte``; any other is written after the
+    number.
     """
+    if unit.endswith("/byte"):
+        return f"{quantity(value * 1e9, unit.removesuffix('/byte'), exact=exact)}/GB"
     steps = _STEPS.get(unit, ((1.0, unit),))
-    size, name = next((step for step in steps if abs(value) >= step[0]), steps[-1])
+    fits = (step for step in steps if abs(value) >= step[0] or (value == 0 and step[0] == 1))
+    size, name = next(fits, steps[-1])
     figure = number(value / size)
     if exact and "." in figure and "e" not in figure:
         figure = figure.rstrip("0").rstrip(".")

@@ -68,7 +68,7 @@ def test_the_shipped_pages_are_those_of_the_code(found, tmp_path):
 def test_a_page_says_what_would_change_our_mind(found):
     one = next(one for one in found if one.claim.id == "table.boot-time")
     text = pages.claim_page(one)
-    assert "wholly >= 60" in text
+    assert "wholly ≥ 60" in text
     assert "pytest --vmvc -k test_boot_time" in text
     assert "| vm-slower | start_s: vm ÷ container > 1.25× |" in text
 

@@ -17,7 +17,9 @@ from pytest_vmvc.units import quantity
         (999, "bytes", "999 bytes"),
         (13.5612, "ratio", "13.6×"),
         (0.95, "", "0.950"),
-        (0.0, "s", "0 µs"),
+        (0.0, "s", "0 s"),
+        (0.0, "bytes", "0 bytes"),
+        (2.19e-9, "s/byte", "2.19 s/GB"),
         (12345.0, "requests", "12\u202f345 requests"),
     ],
 )

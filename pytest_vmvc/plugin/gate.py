@@ -78,6 +78,7 @@ class BoundReading:
             nodeid=self._item.nodeid,
             contradicts=self.claim.contradicts,
             family=family,
+            published=self.claim.published,
         )
         self._item.stash[RESULT] = result
         self._item.user_properties += [

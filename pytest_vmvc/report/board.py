@@ -8,7 +8,7 @@ import msgspec
 
 from pytest_vmvc.ledger import RunLog
 from pytest_vmvc.model import Result, Verdict
-from pytest_vmvc.report.cards import reading_anchor, section_of, title_of
+from pytest_vmvc.report.cards import by_claim, reading_anchor, section_of, title_of
 from pytest_vmvc.report.score import headlines, score
 from pytest_vmvc.report.wording import VERDICT_CLASS, VERDICT_MEANING, agreement
 
@@ -78,9 +78,9 @@ def board(log: RunLog) -> Board:
     """Count and arrange the results, in their order."""
     pairs = tuple(dict.fromkeys(result.pair for result in log.results))
     lines: list[Line] = []
-    claims = list(dict.fromkeys(result.claim for result in log.results))
-    for number, claim in enumerate(claims, 1):
-        own = [result for result in log.results if result.claim == claim]
+    groups = by_claim(log.results)
+    claims = list(groups)
+    for number, (claim, own) in enumerate(groups.items(), 1):
         readings = list(dict.fromkeys(result.reading.name for result in own))
         for index, reading in enumerate(readings):
             found = {r.pair: _cell(r, number) for r in own if r.reading.name == reading}

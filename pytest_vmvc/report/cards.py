@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -26,6 +26,7 @@ from pytest_vmvc.report.wording import (
     VERDICT_CLASS,
     agreement,
     count,
+    deciding,
     estimate_words,
     question_words,
     requirement,
@@ -45,8 +46,10 @@ SECTIONS: Final = {
     "sec": "security",
     "port": "portability",
     "perf": "performance",
+    "table": "table",
     "opinion": "opinions",
 }
+"""The article's, in its order, by the first word of an id."""
 
 
 class ReadingView(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,8 +67,11 @@ class ReadingView(msgspec.Struct, frozen=True, kw_only=True):
     expected: str
     why: str
     numbers: tuple[tuple[str, str], ...]
-    """Label and figure: effect, interval, n, confidence, method."""
+    """Label and figure: effect, interval, n."""
+    details: tuple[tuple[str, str], ...]
+    """How it was judged: method, gates on its samples, what was set beforehand."""
     scope: str
+    """What holds for this reading and not for all of the pair's."""
     providers: str
     """Of its subjects, with a space between them."""
 
@@ -115,15 +121,29 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
     quote: str
     method: str
     reproduce: str
+    published: tuple[str, ...]
     pairs: tuple[PairView, ...]
 
 
 def cards(log: RunLog) -> tuple[Card, ...]:
-    """The cards in the order of the results."""
+    """The cards in the article's order."""
+    groups = by_claim(log.results).values()
+    return tuple(_card(log, results, number) for number, results in enumerate(groups, 1))
+
+
+def by_claim(results: Iterable[Result]) -> dict[str, list[Result]]:
+    """Results of each claim: the article's sections in its order, then all others as they came."""
     groups: dict[str, list[Result]] = {}
-    for result in log.results:
+    for result in results:
         groups.setdefault(result.claim, []).append(result)
-    return tuple(_card(log, results, number) for number, results in enumerate(groups.values(), 1))
+    order = list(SECTIONS.values())
+    place = {claim: section_of(claim) for claim in groups}
+    return dict(
+        sorted(
+            groups.items(),
+            key=lambda one: order.index(place[one[0]]) if place[one[0]] in order else len(order),
+        )
+    )
 
 
 def title_of(claim: str) -> str:
@@ -156,6 +176,7 @@ def _card(log: RunLog, results: Sequence[Result], number: int) -> Card:
         quote=first.quote,
         method=first.method,
         reproduce=_command(first.nodeid),
+        published=tuple(str(one) for one in first.published),
         pairs=tuple(
             _pair(log, [r for r in results if r.pair == pair], pair, number) for pair in pairs
         ),
@@ -178,8 +199,8 @@ def _pair(log: RunLog, results: Sequence[Result], pair: str, number: int) -> Pai
     seen = [o for o in log.observations if o.experiment in experiments and o.pair in (pair, "")]
     lost = [m for m in log.missing if m.experiment in experiments and m.pair == pair]
     retried = [r for r in log.retries if r.experiment in experiments and r.pair == pair]
-    scopes = {result.judgement.scope for result in results}
-    shared = scopes.pop() if len(scopes) == 1 else ""
+    scopes = [_scope(result) for result in results]
+    shared = [part for part in scopes[0] if all(part in scope for scope in scopes)]
     providers = {
         s.subject: s.facts.provider
         for s in log.series
@@ -188,7 +209,7 @@ def _pair(log: RunLog, results: Sequence[Result], pair: str, number: int) -> Pai
     drawn = dict(matrices(seen, metrics))
     return PairView(
         name=pair,
-        readings=tuple(_reading(r, metrics, number, providers, scope=not shared) for r in results),
+        readings=tuple(_reading(r, metrics, number, providers, shared) for r in results),
         figures=figures(results, seen, metrics),
         matrices=tuple(drawn.values()),
         facts=_facts(results, [o for o in seen if o.metric not in drawn], metrics),
@@ -200,8 +221,12 @@ def _pair(log: RunLog, results: Sequence[Result], pair: str, number: int) -> Pai
         conditions=tuple(
             _conditions(c) for c in log.conditions if c.experiment in experiments and c.pair == pair
         ),
-        scope=shared,
+        scope="; ".join(shared),
     )
+
+
+def _scope(result: Result) -> list[str]:
+    return [part for part in result.judgement.scope.split("; ") if part]
 
 
 def _reading(
@@ -209,13 +234,13 @@ def _reading(
     metrics: Mapping[str, Metric],
     number: int,
     providers: Mapping[str, str],
-    *,
-    scope: bool,
+    shared: Sequence[str],
 ) -> ReadingView:
     reading, judgement = result.reading, result.judgement
     metric = metrics.get(reading.question.metric)
     css, words = agreement(result)
     numbers: list[tuple[str, str]] = []
+    details: list[tuple[str, str]] = []
     if (estimate := judgement.estimate) is not None:
         effect, interval = estimate_words(estimate, reading.question)
         censored = f" ({estimate.censored} censored)" if estimate.censored else ""
@@ -225,13 +250,16 @@ def _reading(
             ("value" if single else "effect", effect),
             *([] if single else [spread]),
             ("n", f"{estimate.n}{censored}"),
-            ("estimate by", estimate.method),
         ]
-    numbers += [
+        details = [("estimate by", estimate.method)]
+    details += [
         (name, f"{figure or note} ({state}{f'; limit {limit}; {note}' if figure else ''})")
         for name, figure, limit, state, note in _gates(judgement.checks)
     ]
-    numbers.append(("set beforehand", requirement(reading.question)))
+    details += [
+        ("set beforehand", requirement(reading.question)),
+        ("would decide", deciding(reading.question)),
+    ]
     return ReadingView(
         name=reading.name,
         anchor=reading_anchor(number, reading.name, result.pair),
@@ -245,7 +273,8 @@ def _reading(
         expected=reading.expect,
         why=reading.why,
         numbers=tuple(numbers),
-        scope=judgement.scope if scope else "",
+        details=tuple(details),
+        scope="; ".join(part for part in _scope(result) if part not in shared),
         providers=" ".join(
             dict.fromkeys(
                 providers[subject]

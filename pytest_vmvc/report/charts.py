@@ -29,10 +29,19 @@ _TEXT_PX: Final = 6.4
 """About the width of a character at the size of the labels in bars."""
 
 
-def strip(rows: Sequence[Row], *, unit: str, bounds: Sequence[float]) -> dict[str, Any]:
-    """Every sample of every subject, blocks joined by lines, bounds as vertical rules."""
+def strip(
+    rows: Sequence[Row],
+    *,
+    unit: str,
+    bounds: Sequence[float],
+    others: Mapping[str, float] | None = None,
+) -> dict[str, Any]:
+    """Every sample of every subject, blocks joined by lines, bounds as vertical rules.
+
+    ``others``: published figures by their names, hollow and in a row of their own.
+    """
     values = [sample.value for row in rows for sample in row.samples]
-    values += [*bounds, *(end for row in rows for end in row.ends)]
+    values += [*bounds, *(end for row in rows for end in row.ends), *(others or {}).values()]
     scale = Scale(values, unit=unit)
     offsets = layers.offsets(sorted({sample.block for row in rows for sample in row.samples}))
     height = ROW * len(rows)
@@ -44,6 +53,9 @@ def strip(rows: Sequence[Row], *, unit: str, bounds: Sequence[float]) -> dict[st
     for index, row in enumerate(rows):
         stack += layers.row(row, scale, offsets, middle=ROW * index + 24)
     top = 24 + layers.LINE * max(levels.values(), default=0)
+    if others:
+        apart, deep = layers.published(others, scale, top=height)
+        stack, height = [*stack, *apart], height + deep
     return specification(layers.gridded(stack, scale, height), height=height, top=top, bottom=34)
 
 
@@ -76,7 +88,10 @@ def ratios(row: Row, *, threshold: float, words: str) -> dict[str, Any]:
 
 
 def doses(rows: Sequence[Row], *, unit: str, dose_unit: str) -> dict[str, Any]:
-    """Every sample over its dose; a line through the medians of each subject."""
+    """Every sample over its dose; a line through the medians of each subject.
+
+    Where the slope was judged, its interval is a band around the middle of the samples.
+    """
     dosed = [(row, _dosed(row)) for row in rows]
     across = Scale([dose for _, found in dosed for dose in found], unit=dose_unit, log=False)
     values = [value for _, found in dosed for of_dose in found.values() for value in of_dose]
@@ -91,6 +106,14 @@ def doses(rows: Sequence[Row], *, unit: str, dose_unit: str) -> dict[str, Any]:
         {"x": -12, "y": place(tick), "text": quantity(tick, unit, exact=True)} for tick in ticks
     ]
     stack.append(layers.texts(words, {"align": "right", "color": MUTED}))
+    for row, found in dosed:
+        if band := _band(row, found):
+            ends = [{"x": x, "y": place(low), "y2": place(high)} for x, low, high in band]
+            look = {"type": "area", "color": colour(row.subject), "fillOpacity": 0.2}
+            x, y, y2 = across.channel("x"), layers.raw("y"), {"field": "y2"}
+            stack.append(
+                {"data": {"values": ends}, "mark": look, "encoding": {"x": x, "y": y, "y2": y2}}
+            )
     for row, found in dosed:
         paint = colour(row.subject)
         line = [{"x": x, "y": place(median(ys))} for x, ys in sorted(found.items())]
@@ -125,6 +148,21 @@ def _dosed(row: Row) -> dict[float, list[float]]:
         if sample.dose is not None:
             found.setdefault(sample.dose, []).append(sample.value)
     return found
+
+
+def _band(row: Row, found: Mapping[float, list[float]]) -> list[tuple[float, float, float]]:
+    """The ends of the slope's interval at each dose, turning about the middle of the samples."""
+    own = row.estimate
+    if own is None or own.effect is None or own.low is None or own.high is None:
+        return []
+    doses = [dose for dose, values in found.items() for _ in values]
+    middle, slope = median(doses), own.effect
+    level = median(v - slope * (d - middle) for d, values in found.items() for v in values)
+    band = []
+    for dose in sorted({*found, middle}):
+        one, other = (level + end * (dose - middle) for end in (own.low, own.high))
+        band.append((dose, min(one, other), max(one, other)))
+    return band
 
 
 def _grid(place: Callable[[float], float], ticks: list[float], *, width: int) -> dict[str, Any]:

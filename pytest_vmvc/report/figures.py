@@ -136,10 +136,16 @@ def _strip(
     ]
     if not rows:
         return []
+    others = {
+        one.name: one.value
+        for one in results[0].published
+        if one.metric == results[0].reading.question.metric and one.value
+    }
     said = [
         f"{row.subject}: {_many(len(row.samples))}, median {quantity(row.median, unit)}"
         for row in rows
     ]
+    said += [f"published: {name} {quantity(value, unit)}" for name, value in others.items()]
     if bounds:
         said.append("bound " + ", ".join(quantity(bound, unit, exact=True) for bound in bounds))
     signs = ["Each mark is one sample", *(["thick bar: interval"] if estimates else [])]
@@ -148,8 +154,11 @@ def _strip(
         note = f"{note} Thin lines join the two sides of a block."
     title = f"All samples: {name}"
     drawing = svg.draw(
-        charts.strip(rows, unit=unit, bounds=list(bounds)), label=f"{title}. {'; '.join(said)}."
+        charts.strip(rows, unit=unit, bounds=list(bounds), others=others),
+        label=f"{title}. {'; '.join(said)}.",
     )
+    if others:
+        note = f"{note} Hollow: published figures of others, by other stopwatches on other hosts."
     return [
         Figure(
             title=title, note=_censored(note, rows), svg=drawing, table=_sample_table(rows, unit)
@@ -160,8 +169,13 @@ def _strip(
 def _doses(
     results: Sequence[Result], own: Sequence[Observation], name: str, metric: Metric
 ) -> list[Figure]:
+    estimates = {
+        r.reading.question.subject: r.judgement.estimate
+        for r in results
+        if isinstance(r.reading.question, Slope) and not r.reading.question.over
+    }
     rows = [
-        Row(subject=subject, samples=samples)
+        Row(subject=subject, samples=samples, estimate=estimates.get(subject))
         for subject in _subjects(results)
         if (samples := tuple(s for s in _samples(own, subject) if s.dose is not None))
     ]
@@ -181,6 +195,9 @@ def _doses(
         for step in steps
     ]
     title = f"Dose and response: {name}"
+    note = "Each mark is one sample over its dose; lines join the medians."
+    if any(estimates.values()):
+        note = f"{note} Band: the interval of the slope that was judged."
     said = "; ".join(f"{row.subject}: {_many(len(row.samples))}" for row in rows)
     drawing = svg.draw(
         charts.doses(rows, unit=metric.unit, dose_unit=metric.dose), label=f"{title}. {said}."
@@ -188,7 +205,7 @@ def _doses(
     return [
         Figure(
             title=title,
-            note="Each mark is one sample over its dose; lines join the medians.",
+            note=note,
             svg=drawing,
             table=Table(
                 head=(

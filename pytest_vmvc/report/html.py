@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from pytest_vmvc.ledger import RunLog, encode
+from pytest_vmvc.report.article import article
 from pytest_vmvc.report.board import board
 from pytest_vmvc.report.cards import cards
 from pytest_vmvc.report.provenance import provenance
@@ -34,6 +35,7 @@ def render(log: RunLog, *, title: str = TITLE) -> str:
         script=Markup(script),  # noqa: S704 - a file of this package
         island=_island(log),
         board=board(shown),
+        article=article(shown),
         cards=cards(shown),
         provenance=provenance(shown),
         problems=shown.problems,

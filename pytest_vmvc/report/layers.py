@@ -10,7 +10,7 @@ from typing import Any, Final
 import msgspec
 
 from pytest_vmvc.model import Estimate
-from pytest_vmvc.report.palette import INK, PAIRED, RULE, SUBJECTS, SURFACE, colour, shape
+from pytest_vmvc.report.palette import INK, MUTED, PAIRED, RULE, SUBJECTS, SURFACE, colour, shape
 from pytest_vmvc.report.scale import Scale
 from pytest_vmvc.report.svg import LEFT, RIGHT, WIDTH
 from pytest_vmvc.units import quantity
@@ -173,6 +173,51 @@ def row(
     layers += _summary(row, scale, y=middle + 25, paint=paint)
     label = {"x": -12, "y": middle, "text": name or row.subject}
     return [*layers, texts([label], ROW_NAME)]
+
+
+def published(
+    figures: Mapping[str, float], scale: Scale, *, top: int
+) -> tuple[list[dict[str, Any]], int]:
+    """A row of hollow marks below everything of ours, and how high it is."""
+    words = {value: f"{name} {quantity(value, scale.unit)}" for name, value in figures.items()}
+    levels = rule_levels(scale, words)
+    deepest = max(levels.values())
+    middle = top + 20 + LINE * (deepest + 1)
+    marks = [{"x": value, "y": middle} for value in words]
+    lines = [
+        {
+            "data": {"values": [{"x": value, "text": text, "y": middle - 12 - LINE * level}]},
+            "mark": {
+                "type": "text",
+                "align": _aligned(scale.fraction(value)),
+                "baseline": "bottom",
+                "color": MUTED,
+            },
+            "encoding": {"x": scale.channel("x"), "y": raw("y"), "text": {"field": "text"}},
+        }
+        for value, text in words.items()
+        for level in (levels[value],)
+    ]
+    apart = {
+        "data": {"values": [{"x": scale.low, "x2": scale.high, "y": top + 4}]},
+        "mark": {"type": "rule", "color": PAIRED, "strokeWidth": 1, "strokeDash": [2, 3]},
+        "encoding": {"x": scale.channel("x"), "x2": {"field": "x2"}, "y": raw("y")},
+    }
+    hollow = {
+        "data": {"values": marks},
+        "mark": {
+            "type": "point",
+            "shape": "diamond",
+            "filled": False,
+            "size": 60,
+            "color": MUTED,
+            "strokeWidth": 1.5,
+        },
+        "encoding": {"x": scale.channel("x"), "y": raw("y")},
+    }
+    label = {"x": -12, "y": middle, "text": "published"}
+    name = texts([label], {"align": "right", "color": MUTED})
+    return [apart, hollow, *lines, name], middle + 16 - top
 
 
 def _summary(row: Row, scale: Scale, *, y: int, paint: str) -> list[dict[str, Any]]:

@@ -18,7 +18,7 @@ def score(results: Sequence[Result]) -> tuple[tuple[str, str, int], ...]:
     given: dict[str, set[Verdict]] = {}
     for result in results:
         given.setdefault(result.claim, set()).add(result.judgement.verdict)
-    kinds = [_kind(verdicts) for verdicts in given.values()]
+    kinds = [kind(verdicts)[0] for verdicts in given.values()]
     found = ((words, css, kinds.count(words)) for words, css in _KINDS.items())
     return tuple(one for one in found if one[2])
 
@@ -32,8 +32,9 @@ _KINDS = {
 }
 
 
-def _kind(verdicts: set[Verdict]) -> str:
-    stands, falls, part, are_open, untested = _KINDS
+def kind(verdicts: set[Verdict]) -> tuple[str, str]:
+    """How a claim with readings of these verdicts is counted: words and class."""
+    stands, falls, part, are_open, untested = _KINDS.items()
     match Verdict.SUPPORTED in verdicts, Verdict.REFUTED in verdicts:
         case True, True:
             return part

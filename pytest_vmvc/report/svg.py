@@ -13,7 +13,9 @@ RIGHT: Final = 20
 
 _NOISE: Final = re.compile(
     r' (?:role|aria-\w+|pointer-events|font-family|stroke-miterlimit|opacity)="(?:[^"]*)"'
+    r'| (?:stroke-width="1"|[xy]2="0")'
 )
+"""What the page does not need; of the last ones SVG's own value is the same."""
 _CLASS: Final = re.compile(r' class="(?![^"]* (?:halo|bound)_)[^"]*"')
 """Classes that style.css does not ask for."""
 _EMPTY: Final = re.compile(
@@ -90,5 +92,9 @@ def _unwrapped(body: str) -> str:
 
 
 def _lean(tag: str) -> str:
-    """A tag without what the page does not need, places rounded to a hundredth."""
-    return re.sub(r"(\.\d\d)\d+", r"\1", _NOISE.sub("", _CLASS.sub("", tag)))
+    """A tag without what the page does not need, places cut to a tenth."""
+    return re.sub(r"\.(\d)\d*", _tenth, _NOISE.sub("", _CLASS.sub("", tag)))
+
+
+def _tenth(found: re.Match[str]) -> str:
+    return "" if found[1] == "0" else f".{found[1]}"

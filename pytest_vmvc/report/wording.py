@@ -12,6 +12,7 @@ from pytest_vmvc.ledger import RunLog
 from pytest_vmvc.model import (
     Bound,
     Estimate,
+    Fact,
     Opinion,
     Question,
     Ratio,
@@ -135,6 +136,22 @@ def requirement(question: Question) -> str:
     if isinstance(question, Bound | Ratio | Slope) and question.min_n > 1:
         return f"{n}, {question.confidence * 100:g}{NBSP}% confidence"
     return n
+
+
+def deciding(question: Question) -> str:
+    """What would decide it, and what would change our mind."""
+    if isinstance(question, Opinion):
+        return f"nothing: {question.reason}"
+    if isinstance(question, Fact):
+        enough = f"It is supported once {question.min_n} or more hold, and none fails."
+        return f"one instance that does not hold refutes it. {enough}"
+    unit = "×" if isinstance(question, Ratio) else question.unit
+    bound = quantity(question.threshold, unit, exact=True)
+    exact = isinstance(question, Bound | Ratio) and question.min_n == 1
+    what = "a value" if exact else f"a {question.confidence:.0%} interval that is wholly"
+    undecided = "" if exact else "; one that spans it decides nothing"
+    op = _OPERATOR[question.op]
+    return f"supported by {what} {op} {bound}, refuted by one on the other side{undecided}."
 
 
 def estimate_words(estimate: Estimate, question: Question) -> tuple[str, str]:
