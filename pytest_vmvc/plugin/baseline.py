@@ -14,7 +14,7 @@ from pytest_vmvc.model import Host, Result
 
 
 class Baseline:
-    """What each reading had for a verdict."""
+    """What each reading had for a verdict, and the samples behind it."""
 
     def __init__(self, log: RunLog) -> None:
         """Raises `pytest.UsageError` where it does not tell of which host it is."""
@@ -23,6 +23,7 @@ class Baseline:
                 "--vmvc-baseline: the file does not tell of which host it is; "
                 "write it with --vmvc-update-baseline"
             )
+        self.log = log
         self._host = log.run.host
         self.name = f"run {log.run.measured_by} of {log.run.started[:10]}"
         self._results = ledger.by_reading(log)

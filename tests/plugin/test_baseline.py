@@ -41,7 +41,8 @@ def test_what_changed_since_fails_and_says_since_when(kept):
     done.stdout.fnmatch_lines(
         [
             "  expected REFUTED: so it was in the baseline, run r* of 20*",
-            "  observed SUPPORTED: *",
+            "  observed SUPPORTED: *median 70.0?s (95% interval 70.0?s to 70.0?s, n = 6)*",
+            "  samples: experiment cold_start, pair minimal, in */results.jsonl",
             "  to accept: run with --vmvc-update-baseline, or run with --vmvc-gate=off",
         ]
     )
