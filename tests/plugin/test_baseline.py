@@ -83,6 +83,14 @@ def test_one_that_cannot_be_read_names_what_to_do(bed, content):
     done.stderr.fnmatch_lines(["*--vmvc-baseline: *write one with --vmvc-update-baseline*"])
 
 
+def test_one_that_is_damaged_would_gate_on_less_and_is_refused(kept):
+    path = kept.pytester.path / "kept" / "base.jsonl"
+    path.write_bytes(path.read_bytes()[:-30])
+    done = kept.run("--vmvc-baseline=kept/base.jsonl")
+    assert done.ret == pytest.ExitCode.USAGE_ERROR
+    done.stderr.fnmatch_lines(["*--vmvc-baseline: line *is cut off*write it again with*"])
+
+
 def test_updating_needs_the_name_of_a_file(bed):
     done = bed.run("--vmvc-update-baseline")
     assert done.ret == pytest.ExitCode.USAGE_ERROR

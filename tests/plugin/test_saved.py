@@ -72,6 +72,14 @@ def test_what_a_verdict_turned_on_is_handed_on(saved):
     assert (copied.conditions, copied.allowances) == (log.conditions, log.allowances)
 
 
+def test_one_that_was_cut_off_serves_as_far_as_it_goes_and_says_so(saved):
+    path = saved.pytester.path / "saved.jsonl"
+    path.write_bytes(path.read_bytes()[:-30])
+    result, _ = again(saved, "test_own.py")
+    result.assert_outcomes(passed=3)
+    result.stdout.fnmatch_lines(["vmvc: line *, the last, is cut off and was left out"])
+
+
 def test_nothing_is_made_and_the_latest_measured_run_stays_the_latest(saved, monkeypatch):
     first = saved.log()
     state = saved.pytester.path / "empty"
