@@ -8,10 +8,13 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from pytest_vmvc import compare_command, judge_command
 from pytest_vmvc.errors import UsageError, VmvcError
+
+if TYPE_CHECKING:
+    from pytest_vmvc.ledger import RunLog
 
 EX_USAGE = 64
 """Exit status of a request that makes no sense, as sysexits.h has it."""
@@ -170,22 +173,31 @@ def _doctor(arguments: argparse.Namespace) -> int:
 
 
 def _report(arguments: argparse.Namespace) -> int:
-    from pytest_vmvc import ledger, report
+    from pytest_vmvc import report
 
     target: Path = arguments.output or arguments.file.with_name("report.html")
-    log = ledger.read(arguments.file)
+    log = _read(arguments.file)
     report.write(report.redacted(log) if arguments.redact else log, target)
     sys.stdout.write(f"{target}\n")
     return 0
 
 
-def _plot(arguments: argparse.Namespace) -> int:
+def _read(path: Path) -> RunLog:
+    """A results file; what in it cannot be read is said, and the rest is used."""
     from pytest_vmvc import ledger
+
+    log = ledger.read(path)
+    for problem in log.problems:
+        sys.stderr.write(f"vmvc: warning: {path}: {problem}\n")
+    return log
+
+
+def _plot(arguments: argparse.Namespace) -> int:
     from pytest_vmvc.report.plot import plots, save
 
     found = [
         one
-        for one in plots(ledger.read(arguments.file), arguments.claim)
+        for one in plots(_read(arguments.file), arguments.claim)
         if arguments.pair in (None, one.pair) and arguments.number in (None, one.number)
     ]
     if not found:

@@ -143,6 +143,8 @@ def elsewhere(one: Host | None, other: Host | None) -> str:
 
 
 def _caveats(old: RunLog, new: RunLog) -> Iterator[str]:
+    for which, log in (("old", old), ("new", new)):
+        yield from (f"the {which} file: {problem}" for problem in log.problems)
     one, other = (log.run.host if log.run else None for log in (old, new))
     if one is None or other is None:
         return

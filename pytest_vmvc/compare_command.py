@@ -85,8 +85,21 @@ def run(arguments: argparse.Namespace) -> int:
     from pytest_vmvc import ledger
     from pytest_vmvc.compare import compare
 
-    asked: Limits = arguments.fail_on
     found = compare(ledger.read(arguments.old), ledger.read(arguments.new))
+    failed = exceeded(found, arguments.fail_on)
+    if arguments.json:
+        plain = {**msgspec.to_builtins(found), "failed": failed}
+        sys.stdout.write(json.dumps(plain, indent=2) + "\n")
+    else:
+        sys.stdout.write("\n".join(_lines(found, failed, everything=arguments.all)) + "\n")
+    return 1 if failed else 0
+
+
+def exceeded(found: Comparison, asked: Limits) -> tuple[str, ...]:
+    """What of the limits has happened, a line each; raises `UsageError` where one cannot be told.
+
+    That is so for figures of two hosts, and for a metric that not both runs have samples of.
+    """
     if asked.figures and found.elsewhere:
         raise UsageError(
             f"figures of two hosts are held against no limit: {found.elsewhere}",
@@ -98,13 +111,7 @@ def run(arguments: argparse.Namespace) -> int:
             f"--fail-on: both runs have no samples of {', '.join(sorted(unknown))}",
             hint="name a metric of the list that `vmvc compare --all` prints",
         )
-    failed = tuple(_failed(found, asked))
-    if arguments.json:
-        plain = {**msgspec.to_builtins(found), "failed": failed}
-        sys.stdout.write(json.dumps(plain, indent=2) + "\n")
-    else:
-        sys.stdout.write("\n".join(_lines(found, failed, everything=arguments.all)) + "\n")
-    return 1 if failed else 0
+    return tuple(_failed(found, asked))
 
 
 def _failed(found: Comparison, asked: Limits) -> Iterator[str]:
@@ -114,7 +121,7 @@ def _failed(found: Comparison, asked: Limits) -> Iterator[str]:
         for move in found.moves:
             low = move.ratio.low
             if move.metric == limit.metric and low is not None and low > limit.factor:
-                yield f"{limit.metric} by more than {limit.factor - 1:.4g}: {_move(move)}"
+                yield f"{limit.metric} by more than {100 * (limit.factor - 1):.4g}%: {_move(move)}"
 
 
 def _lines(found: Comparison, failed: Sequence[str], *, everything: bool) -> Iterator[str]:

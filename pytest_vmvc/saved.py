@@ -39,6 +39,8 @@ class SavedBench:
                 found.observations,
                 found.missing,
                 found.retries,
+                (found.allowance,) if found.allowance else (),
+                found.conditions,
             )
             for record in chain.from_iterable(kinds):
                 self._sink(record)

@@ -14,15 +14,19 @@ from pytest_vmvc.model import Host, Result
 
 
 class Baseline:
-    """What each reading had for a verdict."""
+    """What each reading had for a verdict, and the samples behind it."""
 
     def __init__(self, log: RunLog) -> None:
-        """Raises `pytest.UsageError` where it does not tell of which host it is."""
-        if log.run is None:
+        """Raises `pytest.UsageError` where it is damaged, or does not tell of which host it is.
+
+        A verdict that cannot be read any more would be gated on no longer, unnoticed.
+        """
+        if log.problems:
             raise pytest.UsageError(
-                "--vmvc-baseline: the file does not tell of which host it is; "
-                "write it with --vmvc-update-baseline"
+                f"--vmvc-baseline: {log.problems[0]}; write it again with --vmvc-update-baseline"
             )
+        assert log.run is not None  # a file without its run has that for a problem
+        self.log = log
         self._host = log.run.host
         self.name = f"run {log.run.measured_by} of {log.run.started[:10]}"
         self._results = ledger.by_reading(log)

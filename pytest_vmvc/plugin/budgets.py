@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
 import pytest
@@ -15,8 +14,6 @@ from pytest_vmvc.experiments import CATALOGUE, load
 from pytest_vmvc.model import Evidence
 from pytest_vmvc.plugin.gate import BoundReading
 
-FILE: Final = Path(__file__).with_name("budget_claims.py")
-"""The module that pytest collects where there are budgets."""
 SHORT: Final[Mapping[str, tuple[str, str]]] = {
     "cold_start": ("cold_start", "start_s"),
     "ready": ("cold_start", "ready_s"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -13,8 +14,12 @@ from pytest_vmvc.model import Claim, Evidence, Opinion, Reading, Result, Verdict
 from pytest_vmvc.plugin.baseline import Baseline
 
 DECIDED = (Verdict.SUPPORTED, Verdict.REFUTED)
+BUDGETS = Path(__file__).with_name("budget_claims.py")
+"""The module whose claims are budgets: nobody wrote an expectation there."""
 CHANGE = "change the reading's expect with its reason"
 UPDATE = "run with --vmvc-update-baseline"
+RAISE = "raise the limit (--vmvc-budget, vmvc_budget in the ini file)"
+LEAVE_OPEN = "take more samples (--vmvc-profile=thorough), expect INCONCLUSIVE with its reason"
 
 
 class Expected(NamedTuple):
@@ -43,6 +48,7 @@ class BoundReading:
         gate: str,
         baseline: Baseline | None,
         sink: Callable[[Result], None],
+        results: Path,
     ) -> None:
         self.claim = claim
         self.reading = reading
@@ -52,6 +58,7 @@ class BoundReading:
         self._gate = gate
         self._baseline = baseline
         self._sink = sink
+        self._results = results
 
     def judge(self, evidence: Evidence | None = None) -> None:
         """Judge, write the result down, and let it decide the test's outcome.
@@ -81,14 +88,10 @@ class BoundReading:
             published=self.claim.published,
         )
         self._item.stash[RESULT] = result
-        self._item.user_properties += [
-            ("vmvc_claim", result.claim),
-            ("vmvc_reading", result.reading.name),
-            ("vmvc_pair", result.pair),
-            ("vmvc_verdict", result.judgement.verdict.value),
-        ]
+        expected = self._expected()
+        self._item.user_properties += properties(result, expected)
         self._sink(result)
-        _conclude(result, self._gate, self._expected())
+        _conclude(result, self._gate, expected, self._results)
 
     def _expected(self) -> Expected:
         """A verdict that a baseline has decided, or else the one that was set beforehand."""
@@ -97,10 +100,31 @@ class BoundReading:
         if self._baseline and accepted and accepted.judgement.verdict in DECIDED:
             why = f"so it was in the baseline, {self._baseline.name}"
             return Expected(accepted.judgement.verdict.value, why, UPDATE)
+        if self._item.path == BUDGETS:
+            return Expected(reading.expect, reading.why, RAISE)
         return Expected(reading.expect, reading.why or "the article says so", CHANGE)
 
 
-def _conclude(result: Result, gate: str, expected: Expected) -> None:
+def properties(result: Result, expected: Expected) -> list[tuple[str, str | float]]:
+    """What a test case carries into JUnit's file and past a worker: builtins, and no empty one."""
+    judgement, found = result.judgement, result.judgement.estimate
+    told: dict[str, str | float | None] = {
+        "claim": result.claim,
+        "reading": result.reading.name,
+        "pair": result.pair,
+        "verdict": judgement.verdict.value,
+        "expected": expected.verdict,
+        "finding": judgement.finding,
+        "reason": judgement.reason or None,
+    }
+    if found is not None:
+        ends = {"effect": found.effect, "low": found.low, "high": found.high}
+        told |= {name: None if end is None else float(end) for name, end in ends.items()}
+        told |= {"unit": found.unit, "confidence": float(found.confidence), "n": int(found.n)}
+    return [(f"vmvc_{name}", value) for name, value in told.items() if value is not None]
+
+
+def _conclude(result: Result, gate: str, expected: Expected, results: Path) -> None:
     __tracebackhide__ = True
     verdict = result.judgement.verdict
     undecided, open_question = verdict is Verdict.INCONCLUSIVE, expected.verdict == "INCONCLUSIVE"
@@ -109,21 +133,25 @@ def _conclude(result: Result, gate: str, expected: Expected) -> None:
     strictly = gate == "strict" and (undecided is not open_question)
     contradicts = not undecided and not open_question and verdict.value != expected.verdict
     if gate != "off" and (strictly or contradicts):
-        pytest.fail(message(result, expected), pytrace=False)
+        pytest.fail(message(result, expected, results), pytrace=False)
     if undecided:
         pytest.xfail(f"INCONCLUSIVE: {result.judgement.reason}")
 
 
-def message(result: Result, expected: Expected) -> str:
-    """Quote, what was expected and why, what was seen, and how to accept it."""
+def message(result: Result, expected: Expected, results: Path) -> str:
+    """Quote, what was expected and why, what was seen, where its samples are, how to accept it."""
     reading, judgement = result.reading, result.judgement
+    undecided = judgement.verdict is Verdict.INCONCLUSIVE
+    softer = "contradictions" if undecided or expected.verdict == "INCONCLUSIVE" else "off"
+    remedy = LEAVE_OPEN if undecided else expected.remedy
+    seen = f"{judgement.finding} {judgement.reason}".rstrip()
     return "\n".join(
         (
             f"{result.claim} [{reading.name}, pair {result.pair}]: “{result.quote}”",
             f"  expected {expected.verdict}: {expected.why}",
-            f"  observed {judgement.verdict.value}: {judgement.finding} {judgement.reason}",
+            f"  observed {judgement.verdict.value}: {seen}",
             f"  scope: {judgement.scope}",
-            f"  samples: experiment {result.experiment}, pair {result.pair}, in results.jsonl",
-            f"  to accept: {expected.remedy}, or run with --vmvc-gate=off",
+            f"  samples: experiment {result.experiment}, pair {result.pair}, in {results}",
+            f"  to accept: {remedy}, or run with --vmvc-gate={softer}",
         )
     )

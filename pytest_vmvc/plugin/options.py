@@ -11,6 +11,7 @@ import pytest
 from pytest_vmvc.looks import LEAST
 
 if TYPE_CHECKING:
+    from pytest_vmvc.compare_command import Limits
     from pytest_vmvc.ledger import RunLog
     from pytest_vmvc.plugin.budgets import Budget
 
@@ -55,6 +56,7 @@ class Options(NamedTuple):
     online: bool
     baseline: Path | None
     update_baseline: bool
+    fail_on: Limits | None
     budgets: tuple[Budget, ...]
     redact: bool
 
@@ -65,7 +67,7 @@ def add(parser: pytest.Parser) -> None:
 
     def option(name: str, help_text: str, ini: Any = "string", **kwargs: Any) -> None:  # noqa: ANN401 - argparse's own looseness
         group.addoption(f"--{name}", default=None, help=help_text, **kwargs)
-        parser.addini(name.replace("-", "_"), help_text, type=ini, default=None)
+        parser.addini(name.replace("-", "_"), help_text.replace("%%", "%"), type=ini, default=None)
 
     option(
         "vmvc",
@@ -156,6 +158,12 @@ def add(parser: pytest.Parser) -> None:
         help="make this run's results the file that --vmvc-baseline names, instead of gating on it",
     )
     option(
+        "vmvc-fail-on",
+        "what fails the run when it has happened since --vmvc-baseline, such as startup:10%%: "
+        "that figure has grown by more, with its whole interval; verdict: one has changed",
+        metavar="WHAT",
+    )
+    option(
         "vmvc-require",
         f"what must be available, of {', '.join(KINDS)}, with commas; else the run ends with exit "
         "code 4 instead of NOT TESTABLE",
@@ -209,7 +217,7 @@ def parse(config: pytest.Config) -> Options:
         online=bool(value("vmvc_online", None)),
         budgets=_budgets(config),
         redact=bool(value("vmvc_redact", None)),
-        **_baseline(config, value("vmvc_baseline", None)),
+        **_baseline(config, value("vmvc_baseline", None), value("vmvc_fail_on", "")),
     )
 
 
@@ -222,12 +230,26 @@ def _budgets(config: pytest.Config) -> tuple[Budget, ...]:
     return tuple(budgets.parse(text) for text in dict.fromkeys(given))
 
 
-def _baseline(config: pytest.Config, given: str | None) -> dict[str, Any]:
+def _baseline(config: pytest.Config, given: str | None, fail_on: str) -> dict[str, Any]:
     update = bool(config.getoption("vmvc_update_baseline", default=None))
     if update and not given:
         raise pytest.UsageError("--vmvc-update-baseline: name the file with --vmvc-baseline")
     path = Path(config.invocation_params.dir, given) if given else None
-    return {"baseline": path, "update_baseline": update}
+    limits = _limits(fail_on) if fail_on else None
+    if limits and not path:
+        raise pytest.UsageError("--vmvc-fail-on: name a run to hold it against: --vmvc-baseline")
+    return {"baseline": path, "update_baseline": update, "fail_on": limits}
+
+
+def _limits(text: str) -> Limits:
+    from argparse import ArgumentTypeError
+
+    from pytest_vmvc import compare_command
+
+    try:
+        return compare_command.limits(text)
+    except ArgumentTypeError as error:
+        raise pytest.UsageError(f"--vmvc-fail-on: {error}") from error
 
 
 def _read(config: pytest.Config, given: str) -> RunLog:

@@ -55,6 +55,7 @@ class Session:
         self._readings_hash = ""
         self._has_claims = False
         self.report_path: Path | None = None
+        self.exceeded: tuple[str, ...] = ()
         self._pending: list[Record] = []
         self._wanted: list[tuple[str, str]] = []
         self._readings: dict[str, list[Reading]] = {}
@@ -64,6 +65,8 @@ class Session:
         self._accepted: Baseline | None = None
         self._host: Host | None = None
         self._started = time.monotonic()
+        self._began = datetime.now(UTC)
+        self._results_file = self._choose_file()
         self._handlers: dict[int, Any] = {}
         if self.options.seed is None:
             told = getattr(config, "workerinput", {})
@@ -126,8 +129,9 @@ class Session:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:  # noqa: ANN401 - xdist is optional
-        """Tell a worker the seed that was drawn here; its command line does not have it."""
+        """Tell a worker the seed that was drawn here, and the file that only we write."""
         node.workerinput["vmvc_seed"] = self.options.seed
+        node.workerinput["vmvc_results"] = str(self._results_file)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_make_scheduler(self, config: pytest.Config, log: Any) -> Any:  # noqa: ANN401 - xdist is optional
@@ -198,6 +202,7 @@ class Session:
             gate=self.options.gate,
             baseline=self._baseline(),
             sink=self.record,
+            results=self._results_file,
         )
 
     def _baseline(self) -> Baseline | None:
@@ -248,10 +253,13 @@ class Session:
     # --- after -----------------------------------------------------------------------------------
 
     @pytest.hookimpl(tryfirst=True)
-    def pytest_sessionfinish(self, exitstatus: int) -> None:
+    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
         """Destroy what is left, close the results file, write the report, whatever happened."""
         self._destroy_held()
         if self._writer is not None:
+            self.exceeded = self._exceeded(self._writer.path)
+            if self.exceeded and exitstatus == pytest.ExitCode.OK:
+                session.exitstatus = exitstatus = pytest.ExitCode.TESTS_FAILED
             status = int(exitstatus)
             self._writer.append(
                 End(
@@ -266,8 +274,13 @@ class Session:
             if self.options.baseline and self.options.update_baseline:
                 self._update_baseline(self._writer.path, self.options.baseline)
 
-    def pytest_terminal_summary(self, terminalreporter: Any) -> None:  # noqa: ANN401 - pytest's own is private
-        """Verdicts in words, then where everything is."""
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_terminal_summary(
+        self,
+        terminalreporter: Any,  # noqa: ANN401 - pytest's own is private
+    ) -> Generator[None, None, None]:
+        """Verdicts in words, then where everything is: at the very end, below pytest's own."""
+        yield
         terminal.summary(self, terminalreporter)
 
     def pytest_unconfigure(self) -> None:
@@ -277,6 +290,12 @@ class Session:
         self.scope.close()
 
     # --- inside ----------------------------------------------------------------------------------
+
+    def _choose_file(self) -> Path:
+        """Where the results will be; a worker is told."""
+        told = getattr(self.config, "workerinput", {}).get("vmvc_results")
+        folder = f"{self._began:%Y%m%dT%H%M%SZ}-{self.scope.run_id}"
+        return Path(told) if told else self.options.output / folder / "results.jsonl"
 
     def _choose_article(self) -> None:
         """Without a path, run the article's claims, from wherever they are installed."""
@@ -290,21 +309,19 @@ class Session:
 
             budgets.asked[:] = self.options.budgets
             if not self.is_worker:
-                self.config.args.append(str(budgets.FILE))
+                self.config.args.append(str(gate.BUDGETS))
 
     def _ledger(self) -> LedgerWriter:
         if self._writer is None:
-            started = datetime.now(UTC)
-            folder = self.options.output / f"{started:%Y%m%dT%H%M%SZ}-{self.scope.run_id}"
-            self._writer = LedgerWriter(folder / "results.jsonl")
+            self._writer = LedgerWriter(self._results_file)
             origin = self.saved.run if self.saved else None
             if origin is None:
-                _point_latest_at(folder)
+                _point_latest_at(self._results_file.parent)
             self._writer.append(
                 Run(
                     schema=SCHEMA_VERSION,
                     run_id=self.scope.run_id,
-                    started=started.isoformat(timespec="seconds"),
+                    started=self._began.isoformat(timespec="seconds"),
                     command=("pytest", *self.config.invocation_params.args),
                     profile=origin.profile if origin else self.options.profile,
                     seed=self.options.seed or 0,
@@ -327,9 +344,26 @@ class Session:
             self.report_path = report.write(log, ledger.with_name("report.html"))
             if job := os.environ.get(JOB_SUMMARY):
                 with Path(job).open("a", encoding="utf-8") as file:
-                    file.write(report.summary(log))
+                    file.write(report.summary(log, exceeded=self.exceeded))
         except Exception as error:  # noqa: BLE001 - whatever breaks the page, the results stand
             self.problems.append(f"no report was written: {type(error).__name__}: {error}")
+
+    def _exceeded(self, ledger: Path) -> tuple[str, ...]:
+        """What ``--vmvc-fail-on`` names and has happened since the baseline.
+
+        A limit that could not be looked at has not been kept to.
+        """
+        limits, accepted = self.options.fail_on, self._baseline()
+        if limits is None or accepted is None:
+            return ()
+        from pytest_vmvc import compare_command
+        from pytest_vmvc.compare import compare
+        from pytest_vmvc.ledger import read
+
+        try:
+            return compare_command.exceeded(compare(accepted.log, read(ledger)), limits)
+        except VmvcError as error:
+            return (str(error),)
 
     def _update_baseline(self, ledger: Path, path: Path) -> None:
         try:

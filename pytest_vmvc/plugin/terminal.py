@@ -4,24 +4,18 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import Counter
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pytest_vmvc.errors import VmvcError
-from pytest_vmvc.model import Result, Verdict
+from pytest_vmvc.model import Verdict
 
 if TYPE_CHECKING:
     from pytest_vmvc.plugin.session import Session
+    from pytest_vmvc.report.listing import Line
 
-WORDS = {
-    Verdict.SUPPORTED: "supported",
-    Verdict.REFUTED: "refuted",
-    Verdict.INCONCLUSIVE: "inconclusive",
-    Verdict.NOT_TESTABLE: "not testable",
-}
 COLOURS = {
     Verdict.SUPPORTED: "green",
     Verdict.REFUTED: "red",
@@ -101,20 +95,24 @@ def header(session: Session) -> list[str]:
 
 
 def summary(session: Session, reporter: Any) -> None:  # noqa: ANN401 - pytest's own is private
-    """A line for each reading, the score in words, and the paths."""
+    """A table of the claims, the score in words, and the paths."""
     for problem in session.problems:
         reporter.write_line(f"vmvc: {problem}", yellow=True)
     if session.is_worker or not session.results:
         return
+    from pytest_vmvc.report.listing import counted, listing
+
+    verbosity = reporter.config.get_verbosity()
     reporter.write_sep("=", "claims")
-    if reporter.config.get_verbosity() >= 0:
-        for result in session.results:
-            _line(reporter, result)
-    counts = Counter(result.judgement.verdict for result in session.results)
-    reporter.write_line(
-        ", ".join(f"{counts[verdict]} {WORDS[verdict]}" for verdict in Verdict)
-        + f" ({len({result.claim for result in session.results})} claims)"
-    )
+    if verbosity >= 0:
+        width = reporter.config.get_terminal_writer().fullwidth
+        for line in listing(session.results, width, sentences=verbosity > 0):
+            _write(reporter, line)
+        reporter.write_line("")
+    claims = len({result.claim for result in session.results})
+    reporter.write_line(f"{counted(session.results)} ({claims} claim{'' if claims == 1 else 's'})")
+    for one in session.exceeded:
+        reporter.write_line(f"FAILED {one}", red=True)
     if not reporter.config.pluginmanager.hasplugin("benchmark"):
         reporter.write_line("pytest-benchmark is off: no start-up table")
     if session.ledger_path:
@@ -123,15 +121,12 @@ def summary(session: Session, reporter: Any) -> None:  # noqa: ANN401 - pytest's
         reporter.write_line(f"report:  {session.report_path}")
 
 
-def _line(reporter: Any, result: Result) -> None:  # noqa: ANN401 - pytest's own is private
-    verdict = result.judgement.verdict
-    news = result.reading.expect == "INCONCLUSIVE" and result.agrees is not None
-    remark = " (news)" if news else ""
-    remark = " (contradicts the expectation)" if result.agrees is False and not news else remark
-    reporter.write_line(
-        f"{verdict.value:<13} {result.claim} [{result.pair}, {result.reading.name}]{remark}",
-        **{COLOURS[verdict]: True},
-    )
-    judgement = result.judgement
-    untested = verdict is Verdict.NOT_TESTABLE
-    reporter.write_line(f"{'':13} {judgement.reason if untested else judgement.finding}")
+def _write(reporter: Any, line: Line) -> None:  # noqa: ANN401 - pytest's own is private
+    """A line, the verdict's word in its colour."""
+    if line.verdict is None:
+        reporter.write_line(line.text, bold=line.heading)
+        return
+    before, word, after = line.text.partition(line.verdict.value)
+    reporter.write(before)
+    reporter.write(word, **{COLOURS[line.verdict]: True})
+    reporter.write_line(after)

@@ -14,10 +14,12 @@ CHARACTER_PX, PAD_PX, HEIGHT_PX = 6.6, 8, 20
 
 
 def badge(log: RunLog) -> str:
-    """How many claims stand and fall; grey where the run decided none."""
+    """How many claims stand and fall; grey where the run decided none, and whether it ended."""
     numbers = {css: f"{number} {words}" for words, css, number in score(log.results)}
     said = ", ".join(numbers[css] for css in ("supported", "refuted", "mixed") if css in numbers)
     said = said or "nothing decided"
+    if log.end is None or log.end.interrupted:
+        said += " (incomplete)"
     colour = next((COLOURS[css] for css in ("supported", "refuted") if css in numbers), PAPER)
     left, right = (round(len(text) * CHARACTER_PX) + 2 * PAD_PX for text in (NAME, said))
     label = escape(f"{NAME}: {said}")

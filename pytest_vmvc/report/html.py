@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import gzip
 import hashlib
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -44,6 +45,7 @@ def render(log: RunLog, *, title: str = TITLE) -> str:
     return text
 
 
+@cache
 def _environment() -> Any:  # noqa: ANN401 - jinja2 is imported lazily
     import jinja2
     from markupsafe import Markup

@@ -19,9 +19,10 @@ MARKS = {
 }
 
 
-def summary(log: RunLog) -> str:
+def summary(log: RunLog, *, exceeded: Sequence[str] = ()) -> str:
     """Score, findings that stand out, what goes against the expectation, and every reading.
 
+    ``exceeded``: limits that this run did not keep to, in words.
     Nothing in the log is trusted: no text can end its line or cell, or be taken for markup.
     """
     lines = ["# Virtual machines and containers, measured side by side", ""]
@@ -37,6 +38,7 @@ def summary(log: RunLog) -> str:
     if log.end is None:
         lines += ["**Incomplete:** the run ended before its end was written down.", ""]
     lines += [f"**Damaged results file:** {plain(problem)}\n" for problem in log.problems]
+    lines += [f"**FAILED:** {plain(one)}\n" for one in exceeded]
     if counted := score(log.results):
         lines += [
             "Claims: " + ", ".join(f"**{number}** {words}" for words, _, number in counted) + ".",

@@ -61,6 +61,11 @@ def headlines(results: Iterable[Result]) -> tuple[Result, ...]:
     return tuple(chosen)
 
 
+def farthest(results: Iterable[Result]) -> Result | None:
+    """The sampled figure that lies farthest from its bound; None where there is none."""
+    return max(_margins(results), key=lambda one: one[0], default=(0.0, None))[1]
+
+
 def _margins(results: Iterable[Result]) -> Iterator[tuple[float, Result]]:
     for result in results:
         question, estimate = result.reading.question, result.judgement.estimate

@@ -41,7 +41,8 @@ def test_what_changed_since_fails_and_says_since_when(kept):
     done.stdout.fnmatch_lines(
         [
             "  expected REFUTED: so it was in the baseline, run r* of 20*",
-            "  observed SUPPORTED: *",
+            "  observed SUPPORTED: *median 70.0?s (95% interval 70.0?s to 70.0?s, n = 6)*",
+            "  samples: experiment cold_start, pair minimal, in */results.jsonl",
             "  to accept: run with --vmvc-update-baseline, or run with --vmvc-gate=off",
         ]
     )
@@ -80,6 +81,14 @@ def test_one_that_cannot_be_read_names_what_to_do(bed, content):
     done = bed.run("--vmvc-baseline=base.jsonl")
     assert done.ret == pytest.ExitCode.USAGE_ERROR
     done.stderr.fnmatch_lines(["*--vmvc-baseline: *write one with --vmvc-update-baseline*"])
+
+
+def test_one_that_is_damaged_would_gate_on_less_and_is_refused(kept):
+    path = kept.pytester.path / "kept" / "base.jsonl"
+    path.write_bytes(path.read_bytes()[:-30])
+    done = kept.run("--vmvc-baseline=kept/base.jsonl")
+    assert done.ret == pytest.ExitCode.USAGE_ERROR
+    done.stderr.fnmatch_lines(["*--vmvc-baseline: line *is cut off*write it again with*"])
 
 
 def test_updating_needs_the_name_of_a_file(bed):

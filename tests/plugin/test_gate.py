@@ -1,6 +1,11 @@
 """Expected against observed: the table of outcomes, gate by gate."""
 
+import re
+from pathlib import Path
+
 import pytest
+
+from pytest_vmvc import ledger
 
 SUPPORTED, REFUTED, SPREAD = [70.0] * 50, [4.0] * 50, [70.0, 4.0] * 25
 OWN = """
@@ -43,19 +48,37 @@ def test_outcome(bed, gate, expected, seconds, outcome):
     bed.run(f"--vmvc-gate={gate}").assert_outcomes(**{outcome: 1})
 
 
-def test_a_contradiction_says_everything(bed):
+@pytest.mark.parametrize("workers", [(), ("-n1",)])
+def test_a_contradiction_says_everything(bed, workers):
     bed.pytester.makepyfile(test_own=OWN.format(expected="SUPPORTED"))
-    bed.run().stdout.fnmatch_lines(
+    done = bed.run(*workers)
+    done.stdout.fnmatch_lines(
         [
             "own.late [[]late, pair minimal]: “it is late”",
             "  expected SUPPORTED: a test",
             "  observed REFUTED: vm: time to the first answer, median 4.00?s "
             "(95% interval 4.00?s to 4.00?s, n = 6)*",
             "  scope: *",
-            "  samples: *",
-            "  to accept: *",
+            "  samples: experiment cold_start, pair minimal, in *results.jsonl",
+            "  to accept: change the reading's expect with its reason, or run with --vmvc-gate=off",
         ]
     )
+    [named] = re.findall(r"samples: .* in (\S+)", done.stdout.str())
+    assert ledger.read(Path(named)).results == bed.log().results
+
+
+@pytest.mark.parametrize(
+    ("expected", "seconds", "remedy"),
+    [
+        ("SUPPORTED", SPREAD, "take more samples * expect INCONCLUSIVE with its reason"),
+        ("INCONCLUSIVE", REFUTED, "change the reading's expect with its reason"),
+    ],
+)
+def test_what_only_the_strict_gate_minds_can_be_accepted_without_it(bed, expected, seconds, remedy):
+    bed.starts(vm_s=seconds)
+    bed.pytester.makepyfile(test_own=OWN.format(expected=expected))
+    done = bed.run("--vmvc-gate=strict")
+    done.stdout.fnmatch_lines([f"  to accept: {remedy}, or run with --vmvc-gate=contradictions"])
 
 
 @pytest.mark.parametrize("gate", ["contradictions", "strict", "off"])

@@ -45,13 +45,42 @@ def test_the_end_says_the_score_and_where_the_report_is(bed):
     result = bed.run()
     result.stdout.fnmatch_lines(
         [
-            "SUPPORTED     own.start [[]minimal, container-soon]",
-            "2 supported, 1 refuted, 0 inconclusive, 0 not testable (1 claims)",
+            "own.start: 2 supported, 1 refuted",
+            "  SUPPORTED     container-soon  minimal  300?ms (300 to 300?ms), n = 6",
+            "  REFUTED       vm-late         minimal  4.00?s (4.00 to 4.00?s), n = 6",
+            "  SUPPORTED     vm-slower       minimal  13.3× (13.3 to 13.3×), n = 6",
+            "",
+            "2 supported, 1 refuted (1 claim)",
             "results: *results.jsonl",
             "report:  *report.html",
         ]
     )
     assert (bed.pytester.path / "vmvc-results" / "latest" / "report.html").stat().st_size > 1000
+
+
+def test_quietly_the_end_is_the_score_and_the_paths_and_it_comes_last(bed):
+    lines = bed.run("-q", "-rA").stdout.lines
+    end = next(i for i, line in enumerate(lines) if line.strip("= ") == "claims")
+    assert [line.partition(":")[0] for line in lines[end + 1 : -1]] == [
+        "2 supported, 1 refuted (1 claim)",
+        "results",
+        "report",
+    ]
+
+
+def test_verbosely_each_verdict_has_its_finding(bed):
+    text = bed.run("-v").stdout.str()
+    assert text.count("; the bound is ") == 3
+
+
+@pytest.mark.parametrize("no_colour", ["", "1"])
+def test_the_verdicts_words_are_coloured_where_pytest_colours(bed, monkeypatch, no_colour):
+    monkeypatch.delenv("PY_COLORS")
+    monkeypatch.setenv("NO_COLOR", no_colour)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    text = bed.run().stdout.str()
+    assert ("\x1b[31mREFUTED\x1b[0m" in text) is not bool(no_colour)
+    assert ("\x1b" in text) is not bool(no_colour)
 
 
 @pytest.mark.parametrize(("option", "lines"), [("-q", 0), ("-v", 1)])

@@ -1,8 +1,10 @@
 """``--vmvc-from``: claims on saved series; nothing is provisioned, locked or measured."""
 
+import msgspec
 import pytest
 
 from pytest_vmvc import ledger, rejudge, report
+from pytest_vmvc.model import Allowance
 
 REFUSES = """
 import pytest
@@ -55,6 +57,27 @@ def test_the_new_file_says_whose_evidence_it_holds(saved):
     copy.write_bytes(b"".join(ledger.encode(record) + b"\n" for record in log.records()))
     _, of_copy = again(saved, "test_own.py")
     assert of_copy.run.evidence_from == first.run.run_id
+
+
+def test_what_a_verdict_turned_on_is_handed_on(saved):
+    path = saved.pytester.path / "saved.jsonl"
+    log = ledger.read(path)
+    assert log.conditions
+    allowed = Allowance(
+        experiment="cold_start", pair="minimal", figure=20.0, worst="timer", n=3, parts={}
+    )
+    log = msgspec.structs.replace(log, allowances=(allowed,))
+    path.write_bytes(b"".join(ledger.encode(record) + b"\n" for record in log.records()))
+    _, copied = again(saved, "test_own.py")
+    assert (copied.conditions, copied.allowances) == (log.conditions, log.allowances)
+
+
+def test_one_that_was_cut_off_serves_as_far_as_it_goes_and_says_so(saved):
+    path = saved.pytester.path / "saved.jsonl"
+    path.write_bytes(path.read_bytes()[:-30])
+    result, _ = again(saved, "test_own.py")
+    result.assert_outcomes(passed=3)
+    result.stdout.fnmatch_lines(["vmvc: line *, the last, is cut off and was left out"])
 
 
 def test_nothing_is_made_and_the_latest_measured_run_stays_the_latest(saved, monkeypatch):
