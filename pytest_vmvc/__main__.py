@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib.metadata
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -135,7 +136,11 @@ def _parser() -> argparse.ArgumentParser:
     calibrate.set_defaults(run=_calibrate)
 
     clean = commands.add_parser("clean", help="destroy what broken-off runs have left behind")
-    clean.add_argument("--dry-run", action="store_true", help="only name what would be destroyed")
+    extent = clean.add_mutually_exclusive_group()
+    extent.add_argument("--dry-run", action="store_true", help="only name what would be destroyed")
+    extent.add_argument(
+        "--run", metavar="ID", help="wait for the end of this run, then destroy what it has left"
+    )
     clean.add_argument(
         "--all", action="store_true", help="also remove built images, boxes, cache and state"
     )
@@ -235,11 +240,18 @@ def _calibrate(arguments: argparse.Namespace) -> int:
 
 
 def _clean(arguments: argparse.Namespace) -> int:
-    from pytest_vmvc.clean import clean_all, sweep
+    from pytest_vmvc.clean import REAP_GRACE_S, REAP_S, clean_all, reap, sweep
+    from pytest_vmvc.resources import owner_of
     from pytest_vmvc.voice import Voice
 
     voice = Voice("clean", yes=arguments.yes)
-    found = sweep(dry_run=arguments.dry_run, strangers=True)
+    if arguments.run:
+        if owner := owner_of(arguments.run):
+            owner.await_end()
+        signal.alarm(int(REAP_S) + REAP_GRACE_S)
+        found = reap(arguments.run)
+    else:
+        found = sweep(dry_run=arguments.dry_run, strangers=True)
     verb = "would destroy" if arguments.dry_run else "destroyed"
     for resource in found.destroyed:
         voice.say(f"{verb} {resource.kind} {resource.name}")

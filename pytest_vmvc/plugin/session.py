@@ -49,7 +49,7 @@ class Session:
         self.options = options.parse(config)
         self.saved = options.saved(config)
         self.is_worker = hasattr(config, "workerinput")
-        self.scope = RunScope()
+        self.scope = RunScope(watched=True)
         self.results: list[Result] = []
         self.problems = list(self.saved.problems) if self.saved else []
         self._readings_hash = ""
