@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib.metadata
 import os
+import re
 import signal
 import sys
 from collections.abc import Sequence
@@ -139,7 +140,11 @@ def _parser() -> argparse.ArgumentParser:
     extent = clean.add_mutually_exclusive_group()
     extent.add_argument("--dry-run", action="store_true", help="only name what would be destroyed")
     extent.add_argument(
-        "--run", metavar="ID", help="wait for the end of this run, then destroy what it has left"
+        "--run",
+        metavar="ID",
+        dest="run_id",
+        type=_run_id,
+        help="wait for the end of this run, then destroy what it has left",
     )
     clean.add_argument(
         "--all", action="store_true", help="also remove built images, boxes, cache and state"
@@ -147,6 +152,12 @@ def _parser() -> argparse.ArgumentParser:
     clean.add_argument("-y", "--yes", action="store_true", help="with --all: do not ask")
     clean.set_defaults(run=_clean)
     return parser
+
+
+def _run_id(text: str) -> str:
+    if re.fullmatch(r"r[0-9a-f]{10}", text) is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is not the id of a run, as `r0123abcdef`")
+    return text
 
 
 def _setup(arguments: argparse.Namespace) -> int:
@@ -245,11 +256,11 @@ def _clean(arguments: argparse.Namespace) -> int:
     from pytest_vmvc.voice import Voice
 
     voice = Voice("clean", yes=arguments.yes)
-    if arguments.run:
-        if owner := owner_of(arguments.run):
+    if arguments.run_id:
+        if owner := owner_of(arguments.run_id):
             owner.await_end()
         signal.alarm(int(REAP_S) + REAP_GRACE_S)
-        found = reap(arguments.run)
+        found = reap(arguments.run_id)
     else:
         found = sweep(dry_run=arguments.dry_run, strangers=True)
     verb = "would destroy" if arguments.dry_run else "destroyed"

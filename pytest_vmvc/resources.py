@@ -16,6 +16,7 @@ import re
 import secrets
 import select
 import shutil
+import signal
 import socket
 import tempfile
 import threading
@@ -28,7 +29,7 @@ import psutil
 
 from pytest_vmvc.errors import TeardownFailed
 from pytest_vmvc.paths import state_dir
-from pytest_vmvc.watchdog import Watchdog
+from pytest_vmvc.watchdog import Watchdog, close_private, keep_private
 
 LABEL = "org.pytest-vmvc.run"
 """Label key that every container, network and image of a run carries; its value is the run id."""
@@ -91,13 +92,10 @@ class Owner(msgspec.Struct, frozen=True, kw_only=True):
 
     def await_end(self) -> None:
         """Wait for as long as it takes, without asking again and again."""
-        with suppress(OSError):
-            end = os.pidfd_open(self.pid)
-            try:
-                if self.alive():  # the number is still its own: so the file stands for it
-                    select.select([end], [], [])
-            finally:
-                os.close(end)
+        # Where the number is still its own, the file stands for it.
+        with suppress(OSError), _end_of(self.pid) as end:
+            if self.alive():
+                select.select([end], [], [])
 
 
 def _state(pid: int) -> tuple[str, float]:
@@ -125,7 +123,7 @@ class RunScope:
         self._counter = itertools.count(1)
         self._workdir: Path | None = None
         self._making = threading.Lock()
-        self._beacon: socket.socket | None = None
+        self._beacon = -1
         self._watched = watched
         self._watchdog: Watchdog | None = None
         self._held: dict[tuple[str, str], Resource] = {}
@@ -133,9 +131,9 @@ class RunScope:
     def __enter__(self) -> RunScope:
         self.folder.mkdir(parents=True, mode=0o700)
         (self.folder / "owner.json").write_bytes(msgspec.json.encode(self.owner))
-        self._beacon = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        with suppress(OSError):  # the folder says it as well
-            self._beacon.bind(f"\0{BEACON}{self.run_id}")
+        with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as beacon:
+            beacon.bind(f"\0{BEACON}{self.run_id}")  # or else the folder says it
+            self._beacon = keep_private(beacon.detach())
         if self._watched:
             with suppress(OSError):  # the next start tidies up, too
                 environment = {key: value for key, value in os.environ.items() if key != MARK}
@@ -164,9 +162,7 @@ class RunScope:
             (self.folder / "owner.json").unlink(missing_ok=True)
         else:
             shutil.rmtree(self.folder, ignore_errors=True)
-        if self._beacon is not None:
-            self._beacon.close()
-            self._beacon = None
+        close_private(self._beacon)
         watchdog, self._watchdog = self._watchdog, None
         if watchdog is not None:
             watchdog.leave_it_the_rest() if self._held else watchdog.dismiss()
@@ -345,16 +341,31 @@ class ChildReaper:
         """Kill it and see that it is gone; raises `TeardownFailed`."""
         pid, started, _ = resource.name.split(" ", 2)
         try:
-            child = psutil.Process(int(pid))
-            if str(_state(child.pid)[1]) == started:
-                child.kill()  # checks again that it is still the same
-                child.wait(KILL_S)
-        except (psutil.NoSuchProcess, FileNotFoundError, ProcessLookupError):
-            pass
-        except psutil.Error as error:
-            raise TeardownFailed(
-                f"process {resource.name} is still there after it was killed", hint=str(error)
-            ) from error
+            with _end_of(int(pid)) as end:
+                if str(_state(int(pid))[1]) != started:
+                    return
+                # By the file, that cannot be another process meanwhile; a zombie is an end, too.
+                signal.pidfd_send_signal(end, signal.SIGKILL)
+                if select.select([end], [], [], KILL_S)[0]:
+                    return
+        except (FileNotFoundError, ProcessLookupError):
+            return
+        except PermissionError as error:
+            raise TeardownFailed(f"process {pid} may not be killed", hint=str(error)) from error
+        raise TeardownFailed(
+            f"process {resource.name} is still there {KILL_S:g} s after it was killed",
+            hint=f"the kernel holds it; see /proc/{pid}/stack",
+        )
+
+
+@contextmanager
+def _end_of(pid: int) -> Iterator[int]:
+    """A file that can be read from once the process has ended; raises OSError."""
+    end = os.pidfd_open(pid)
+    try:
+        yield end
+    finally:
+        os.close(end)
 
 
 def _children() -> Iterator[Resource]:

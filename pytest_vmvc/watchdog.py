@@ -39,18 +39,30 @@ sys.exit(main())
 """
 """``vmvc``, of the very package that the run has."""
 
-_wires: set[int] = set()
-"""The run's ends of the pipes. A child that is forked without exec would hold them open."""
+_private: set[int] = set()
+"""Files by whose end others see that this process has ended."""
 
 
-def _hang_up() -> None:
-    for wire in _wires:
+def keep_private(fd: int) -> int:
+    """Close the file in each child that is forked without exec; else it would hold it open."""
+    _private.add(fd)
+    return fd
+
+
+def close_private(fd: int) -> None:
+    """Close it here; nothing happens where that was done before."""
+    if fd in _private:
+        _private.discard(fd)
+        os.close(fd)
+
+
+def _close_all() -> None:
+    for fd in tuple(_private):
         with suppress(OSError):
-            os.close(wire)
-    _wires.clear()
+            close_private(fd)
 
 
-os.register_at_fork(after_in_child=_hang_up)
+os.register_at_fork(after_in_child=_close_all)
 
 
 class Watchdog:
@@ -82,7 +94,7 @@ class Watchdog:
             raise
         finally:
             os.close(theirs)
-        _wires.add(self._wire)
+        keep_private(self._wire)
 
     @property
     def pid(self) -> int:
@@ -93,7 +105,7 @@ class Watchdog:
         """Nothing is left to do: end it, and see it gone."""
         with suppress(OSError):  # somebody has ended it before
             os.write(self._wire, DONE)
-        self._let_go()
+        close_private(self._wire)
         try:
             self._child.wait(END_S)
         except subprocess.TimeoutExpired:
@@ -102,10 +114,5 @@ class Watchdog:
 
     def leave_it_the_rest(self) -> None:
         """Have it tidy up now; nobody waits for it."""
-        self._let_go()
+        close_private(self._wire)
         self._child.returncode = 0  # else an end of this process before its own is warned of
-
-    def _let_go(self) -> None:
-        if self._wire in _wires:
-            _wires.discard(self._wire)
-            os.close(self._wire)
