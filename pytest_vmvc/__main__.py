@@ -10,10 +10,13 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from pytest_vmvc import compare_command, judge_command
 from pytest_vmvc.errors import UsageError, VmvcError
+
+if TYPE_CHECKING:
+    from pytest_vmvc.clean import SweepReport
 
 EX_USAGE = 64
 """Exit status of a request that makes no sense, as sysexits.h has it."""
@@ -251,16 +254,12 @@ def _calibrate(arguments: argparse.Namespace) -> int:
 
 
 def _clean(arguments: argparse.Namespace) -> int:
-    from pytest_vmvc.clean import REAP_GRACE_S, REAP_S, clean_all, reap, sweep
-    from pytest_vmvc.resources import owner_of
+    from pytest_vmvc.clean import clean_all, sweep
     from pytest_vmvc.voice import Voice
 
     voice = Voice("clean", yes=arguments.yes)
     if arguments.run_id:
-        if owner := owner_of(arguments.run_id):
-            owner.await_end()
-        signal.alarm(int(REAP_S) + REAP_GRACE_S)
-        found = reap(arguments.run_id)
+        found = _reap(arguments.run_id)
     else:
         found = sweep(dry_run=arguments.dry_run, strangers=True)
     verb = "would destroy" if arguments.dry_run else "destroyed"
@@ -287,6 +286,16 @@ def _clean(arguments: argparse.Namespace) -> int:
     for line in clean_all():
         voice.say(line)
     return 0
+
+
+def _reap(run_id: str) -> SweepReport:
+    from pytest_vmvc.clean import REAP_GRACE_S, REAP_S, reap
+    from pytest_vmvc.resources import owner_of
+
+    if owner := owner_of(run_id):
+        owner.await_end()
+    signal.alarm(int(REAP_S) + REAP_GRACE_S)  # nobody may be there to end us
+    return reap(run_id)
 
 
 if __name__ == "__main__":

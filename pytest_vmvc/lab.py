@@ -21,6 +21,7 @@ from pytest_vmvc.errors import InfrastructureError
 from pytest_vmvc.experiments.base import Ended, Experiment, Note, Recorder, Rider, Settings
 from pytest_vmvc.model import EMULATED, Allowance, Evidence, Host, Missing, Reading, Record
 from pytest_vmvc.paths import state_dir
+from pytest_vmvc.resources import end_children
 from pytest_vmvc.subjects import Pair
 
 QUEUE_TIMEOUT_S = 3600.0
@@ -124,6 +125,7 @@ class Lab:
                 self._ended.set()  # the threads leave their environments at their next record
                 for part in parts:
                     part.cancel()
+                end_children()  # a machine that is being started may take minutes
                 raise
             finally:
                 wait(parts)

@@ -238,7 +238,9 @@ def marked(extra: Mapping[str, str] | None = None) -> dict[str, str]:
 
 def mark() -> dict[str, str]:
     """What tells of a child whose it is; nothing where no run is open."""
-    return {MARK: run_id for run_id in _open[:1]}  # it lives longest, and is watched
+    for outermost in _open:  # it lives longest, and is watched
+        return {MARK: outermost}
+    return {}
 
 
 def written_down(run_id: str) -> tuple[Resource, ...]:
@@ -356,6 +358,15 @@ class ChildReaper:
             f"process {resource.name} is still there {KILL_S:g} s after it was killed",
             hint=f"the kernel holds it; see /proc/{pid}/stack",
         )
+
+
+def end_children() -> None:
+    """Kill what this process's run has started: nobody need wait for it any more."""
+    reaper, mine = ChildReaper(), mark().get(MARK)
+    for child in reaper.inventory():
+        if child.run_id == mine:
+            with suppress(TeardownFailed):  # whoever has started it will tell
+                reaper.destroy(child)
 
 
 @contextmanager

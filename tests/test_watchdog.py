@@ -140,11 +140,11 @@ def test_somebody_may_have_killed_it_before(state: Path) -> None:
 
 def test_it_holds_nothing_of_the_run(lived: Lived) -> None:
     pid = lived.watchdog.pid
-    held = {os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")}
+    held = {str(file.readlink()) for file in Path(f"/proc/{pid}/fd").iterdir()}
     assert {re.sub(r"\d+", "N", one) for one in held} == {"/dev/null", "pipe:[N]"}
     assert len([one for one in held if one.startswith("pipe")]) == 1
     assert os.getsid(pid) == pid != os.getsid(lived.process.pid)
-    assert os.readlink(f"/proc/{pid}/cwd") == "/"
+    assert Path(f"/proc/{pid}/cwd").readlink() == Path("/")
     # A shell: no interpreter, and asleep in the kernel.
     assert lived.watchdog.name() == "sh"
     assert lived.watchdog.status() == psutil.STATUS_SLEEPING

@@ -209,6 +209,7 @@ class VagrantProvider:
 
     def _clear(self, command: VagrantCommand, resource: Resource, folder: Path) -> None:
         _destroy(command, resource.name)
+        libvirt.remove_log(resource.name)
         self._scope.release(resource)
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -327,7 +328,7 @@ class HomeReaper:
 
 
 class VagrantReaper:
-    """Finds and destroys the domains and volumes that runs have left behind."""
+    """Finds and destroys the domains, volumes and logs that runs have left behind."""
 
     name = "vagrant"
 
@@ -349,5 +350,7 @@ class VagrantReaper:
         """Destroy it and verify that; raises `TeardownFailed`."""
         if resource.kind == "volume":
             libvirt.delete_volume(resource.name)
+        elif resource.kind == "log":
+            libvirt.remove_log(resource.name)
         else:
             libvirt.destroy(resource.name)

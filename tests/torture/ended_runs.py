@@ -126,7 +126,7 @@ def vmvc_load_pair(vmvc_load_pair):
         if "vm-restored" not in pair.subjects or os.environ["TORTURE_SCENE"] != "starts":
             return pair
         soon = {"container": pair.subjects["container"], "vm": pair.subjects["vm-restored"]}
-        return dataclasses.replace(pair, subjects=soon)
+        return dataclasses.replace(pair, subjects=soon, userlands=())
 
     return load
 
@@ -186,23 +186,23 @@ class Bed:
         following.mkdir()
         (following / "test_next.py").write_text(NEXT)
         (following / "pytest.ini").write_text("[pytest]\n")
-        self._undisturbed: dict[int, float] = {}
+        self._undisturbed_s = 0.0
 
     def close(self) -> None:
         """Remove what the system's temporary folder has of it."""
         shutil.rmtree(self.temporary)
 
-    def undisturbed_s(self, workers: int) -> float:
+    def undisturbed_s(self) -> float:
         """Seconds of a run that nobody ends; measured once. It must leave nothing, too."""
-        if workers not in self._undisturbed:
+        if not self._undisturbed_s:
             before = self.inventory()
-            child, began = self._start(workers), time.monotonic()
+            child, began = self._start(0), time.monotonic()
             said, _ = child.communicate(timeout=RUN_S)
-            self._undisturbed[workers] = time.monotonic() - began
+            self._undisturbed_s = time.monotonic() - began
             assert child.returncode == 0, said.decode(errors="replace")
             left, _ = self._left(before, CLEAN_S)
             assert not left, left
-        return self._undisturbed[workers]
+        return self._undisturbed_s
 
     def inventory(self) -> host_inventory.Inventory:
         """Everything on the host that runs of this bed could leave."""
@@ -218,7 +218,7 @@ class Bed:
         """Start a run, end it at a random moment, have it tidied up, and look."""
         chance = random.Random(seed)
         workers = 2 if ending.endswith(("worker", "controller")) else 0
-        moment_s = chance.uniform(0, self.undisturbed_s(workers))
+        moment_s = chance.uniform(0, self.undisturbed_s())
         (self.claims / "finished.txt").unlink(missing_ok=True)
         shutil.rmtree(self.claims / "results", ignore_errors=True)
         before = self.inventory()
@@ -265,12 +265,41 @@ class Bed:
             unreadable=unreadable,
         )
 
-    def _start(self, workers: int) -> subprocess.Popen[bytes]:
+    def beside(self, seed: int) -> tuple[int, int, host_inventory.Inventory]:
+        """Two runs at once, of which one is killed at a random moment.
+
+        Returns the other one's exit status, the number of its results, and what is left of both.
+        """
+        moment_s = random.Random(seed).uniform(0, self.undisturbed_s())
+        elsewhere = self.folder / "beside"
+        if not elsewhere.exists():
+            shutil.copytree(self.claims, elsewhere)
+        for folder in (self.claims, elsewhere):
+            (folder / "finished.txt").unlink(missing_ok=True)
+            shutil.rmtree(folder / "results", ignore_errors=True)
+        before = self.inventory()
+        killed, other = self._start(0), self._start(0, elsewhere)
+        try:
+            with suppress(subprocess.TimeoutExpired):
+                killed.wait(moment_s)
+            killed.kill()
+            other.communicate(timeout=RUN_S)
+        finally:
+            for child in (killed, other):
+                child.kill()
+                child.communicate()
+        left, _ = self._left(before, CLEAN_S)
+        (file,) = (elsewhere / "results").glob("*-r*/results.jsonl")
+        records = [json.loads(line) for line in file.read_bytes().splitlines()]
+        results = [one for one in records if one["record"] == "result"]
+        return other.returncode, len(results), left
+
+    def _start(self, workers: int, folder: Path | None = None) -> subprocess.Popen[bytes]:
         pair = "debian" if self.scene == "vagrant" else "minimal"
         words = ["--vmvc", f"--vmvc-pair={pair}", "--vmvc-output=results", "-p", "no:cacheprovider"]
         if workers:
             words += [f"-n{workers}"]
-        return self._pytest(self.claims, *words)
+        return self._pytest(folder or self.claims, *words)
 
     def _pytest(self, folder: Path, *words: str) -> subprocess.Popen[bytes]:
         """In a session of its own, as of a terminal; what it says comes by a pipe."""
@@ -369,7 +398,9 @@ def record(ended: Ended, file: Path, host: Mapping[str, str]) -> None:
 
 def _workers(pid: int) -> list[int]:
     """Those of pytest-xdist, by what execnet runs."""
-    return [child for child, parent, words in _processes() if parent == pid and "exec(eval" in words]
+    return [
+        child for child, parent, words in _processes() if parent == pid and "exec(eval" in words
+    ]
 
 
 def _processes() -> Iterator[tuple[int, int, str]]:
@@ -380,3 +411,20 @@ def _processes() -> Iterator[tuple[int, int, str]]:
                 parent = (folder / "stat").read_text().rpartition(")")[2].split()[1]
                 words = (folder / "cmdline").read_bytes().replace(b"\0", b" ")
                 yield int(folder.name), int(parent), words.decode(errors="replace")
+
+
+def table(runs: list[dict[str, object]]) -> str:
+    """The recorded runs in figures, a line for each kind of end."""
+    head = ("ended by", "runs", "hangs", "left behind", "lost results", "longest until clean")
+    rows = []
+    for ending in (*ENDINGS, "all"):
+        of = [one for one in runs if ending in (one["ending"], "all")]
+        longest = max((float(str(one["clean_s"])) for one in of), default=0.0)
+        sums = [sum(_count(one[key]) for one in of) for key in ("hangs", "left", "lost")]
+        rows.append((ending, str(len(of)), *map(str, sums), f"{longest:.1f} s"))
+    lines = [head, ("---",) * len(head), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _count(value: object) -> int:
+    return len(value) if isinstance(value, list | tuple) else int(bool(value))

@@ -7,6 +7,7 @@ temporary folders is told apart by name; everything else is taken as it is.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import time
@@ -18,6 +19,10 @@ ASK_S = 30.0
 POLL_S = 0.1
 SHARED = (Path("/tmp"), Path("/var/tmp"), Path("/dev/shm"))
 OURS = "vmvc-r"
+RUN_ID = re.compile("r[0-9a-f]{10}")
+DAEMONS = Path("/var/log/libvirt/qemu")
+LAZY = "/run/docker/netns"
+"""Where Docker removes what it no longer needs once a minute."""
 COMMANDS: Mapping[str, tuple[str, ...]] = {
     "container": ("docker", "ps", "-a", "--no-trunc", "--format", "{{.ID}} {{.Names}}"),
     "image": ("docker", "images", "-a", "--no-trunc", "--format",
@@ -45,13 +50,12 @@ def take(token: str, *, folders: tuple[Path, ...]) -> Inventory:
             found |= {(kind, " ".join(line.split())) for line in said.stdout.splitlines() if line}
     found |= {("process", name) for name in _processes(token)}
     found |= {("mount", line.split()[4]) for line in _lines("/proc/self/mountinfo")}
-    found |= {
-        ("socket", line.split()[-1]) for line in _lines("/proc/net/unix") if OURS[:-2] in line
-    }
     found |= {("control group", str(path)) for path in _control_groups()}
-    found |= {("file", str(path)) for place in SHARED for path in place.glob(f"*{OURS}*")}
+    found |= {("file", str(path)) for path in _shared()}
     found |= {("file", str(path)) for folder in folders for path in folder.rglob("*")}
     found |= {("file", str(path)) for path in _run_folders()}
+    # By name: others may have added to theirs.
+    found |= {("file", str(path)) for path in DAEMONS.glob(f"{OURS}*")}
     cache = Path(os.environ.get("VMVC_CACHE_DIR") or Path.home() / ".cache/pytest-vmvc")
     for pattern in (f"{OURS}*", f"*/{OURS}*", f"*/*/{OURS}*", "artefacts/.*.part"):
         found |= {("file", str(path)) for path in cache.glob(pattern)}
@@ -90,11 +94,21 @@ def _control_groups() -> Iterator[Path]:
         yield from root.glob(pattern)
 
 
+def _shared() -> Iterator[Path]:
+    """Folders of runs where everybody's are, but for those of somebody who is alive."""
+    sockets = " ".join(line.split()[-1] for line in _lines("/proc/net/unix"))
+    for place in SHARED:
+        for path in place.glob(f"*{OURS}*"):
+            named = RUN_ID.search(path.name)
+            if named is None or named[0] not in sockets:
+                yield path
+
+
 def _run_folders() -> Iterator[Path]:
     """Of daemons, too: their sockets, shims and bundles."""
     for place, folders, files in os.walk("/run"):
-        for name in (*folders, *files):
-            yield Path(place, name)
+        if place != LAZY:
+            yield from (Path(place, name) for name in (*folders, *files))
 
 
 def _lines(path: str) -> list[str]:

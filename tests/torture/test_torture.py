@@ -55,6 +55,11 @@ def test_an_ended_run_leaves_nothing(bed: Bed, number: int) -> None:
     assert problems(ended) == []
 
 
+@pytest.mark.skipif(SCENE != "starts", reason="one scene is enough")
+def test_a_run_beside_one_that_is_killed_goes_on_undisturbed(bed: Bed) -> None:
+    assert bed.beside(SEED) == (0, 4, frozenset())
+
+
 def problems(ended: Ended) -> list[str]:
     """What is wrong with it, in words."""
     found = [f"left behind: {one}" for one in ended.left]
