@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from typing import Any
 
@@ -115,8 +115,9 @@ class Lab:
         # A lane a CPU, and one for each further pair: starting what stands is mostly waiting.
         lanes = len(os.sched_getaffinity(0)) + len(pairs) - 1
         with ThreadPoolExecutor(max_workers=lanes) as pool:
-            parts = [pool.submit(self._make, *one) for one in open_ones]
+            parts: list[Future[None]] = []
             try:
+                parts += [pool.submit(self._make, *one) for one in open_ones]
                 for part in wait(parts, return_when=FIRST_EXCEPTION).done:
                     part.result()
                 for pair in dict.fromkeys(on for name, on in self._wanted if _is_timed(name)):

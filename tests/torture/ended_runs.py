@@ -60,26 +60,32 @@ def test_start(reading, cold_start):
     reading.judge(cold_start)
 ''',
     "journeys": '''
-from pytest_vmvc import at_most, below, claim, holds
+from contextlib import ExitStack
 
-@claim("torture.fetch", quote="it is there soon", readings={
-    "container": below("container", "present_s", 60, "s"),
-})
-def test_fetch(reading, acquisition):
-    """From a registry and a file server of our own."""
-    reading.judge(acquisition)
+from pytest_vmvc import claim, opinion
 
-@claim("torture.moved", quote="it moves", readings={"machine": holds("vm", "counter_goes_on")})
-def test_moved(reading, move):
-    """Live migration."""
-    reading.judge(move)
-
-@claim("torture.ported", quote="it runs elsewhere", readings={
-    "container": holds("container", "runs_unchanged"),
-})
-def test_ported(reading, porting):
-    """To a second engine, in namespaces of its own."""
-    reading.judge(porting)
+@claim("torture.journey", quote="it gets about", readings={"all": opinion("nothing is judged")})
+def test_journey(reading, vmvc_load_pair, vmvc_pair):
+    """A registry, a group, a clone, a move, a tree in an image, a second engine."""
+    pair = vmvc_load_pair(vmvc_pair)
+    container, machine = pair.subjects["container"], pair.subjects["vm-restored"]
+    with container.offered() as acquire, acquire(60) as acquired, acquired.provider.launch():
+        pass
+    with pair.other("bare").launch() as group:
+        group.run(["sleep", "0.2"])
+    with pair.other("vm-linked").launch():
+        pass
+    machine.prepare()
+    with machine.launch() as source, machine.migrated(source, deadline_s=60):
+        pass
+    with container.laden(lambda tree: (tree / "file").touch()) as laden, laden.provider.launch():
+        pass
+    with ExitStack() as way:
+        there = way.enter_context(container.destinations()[""]())
+        arrived = way.enter_context(container.ported(there))
+        arrived.provider.prepare()
+        way.enter_context(arrived.provider.launch())
+    reading.judge()
 ''',
     "vagrant": '''
 from pytest_vmvc import claim, differs, same
@@ -101,20 +107,24 @@ from pytest_vmvc import claim, opinion
 @claim("torture.next", quote="on we go", readings={"taste": opinion("nothing is measured")})
 def test_next(reading, vmvc_pair):
     '''Nothing.'''
-    reading.judge(None)
+    reading.judge()
 """
 
 CONFTEST = '''
 import dataclasses
+import functools
 import os
 from pathlib import Path
 
 import pytest
 
 from pytest_vmvc.lab import Lab
+from pytest_vmvc.plugin import session
 
 # The battery starts nothing that is not started here anyway, and would be half of the time.
 Lab._gauge = lambda self, pair: None
+if os.environ["TORTURE_SCENE"] == "vagrant":  # one machine takes long enough
+    session.Settings = functools.partial(session.Settings, instances=1)
 
 
 @pytest.fixture(scope="session")
@@ -296,7 +306,14 @@ class Bed:
 
     def _start(self, workers: int, folder: Path | None = None) -> subprocess.Popen[bytes]:
         pair = "debian" if self.scene == "vagrant" else "minimal"
-        words = ["--vmvc", f"--vmvc-pair={pair}", "--vmvc-output=results", "-p", "no:cacheprovider"]
+        words = [
+            "--vmvc",
+            f"--vmvc-pair={pair}",
+            "--vmvc-output=results",
+            "-p",
+            "no:cacheprovider",
+            "--basetemp=base",
+        ]
         if workers:
             words += [f"-n{workers}"]
         return self._pytest(folder or self.claims, *words)
@@ -354,10 +371,10 @@ class Bed:
 
     def _have_cleaned(self, closer: str) -> None:
         if closer == "next start":
-            self._pytest(self.folder / "next", "--vmvc", "--vmvc-pair=minimal",
-                         "-p", "no:cacheprovider", "--vmvc-output=results").communicate(
-                timeout=RUN_S
-            )  # fmt: skip
+            words = ("--vmvc", "--vmvc-pair=minimal", "--vmvc-output=results")
+            following = self._pytest(self.folder / "next", *words, "-p", "no:cacheprovider")
+            said, _ = following.communicate(timeout=RUN_S)
+            assert following.returncode == 0, said.decode(errors="replace")
             return
         done = subprocess.run(
             [sys.executable, "-m", "pytest_vmvc", "clean"],
