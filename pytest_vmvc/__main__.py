@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import importlib.metadata
 import os
+import re
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +16,7 @@ from pytest_vmvc import compare_command, judge_command
 from pytest_vmvc.errors import UsageError, VmvcError
 
 if TYPE_CHECKING:
+    from pytest_vmvc.clean import SweepReport
     from pytest_vmvc.ledger import RunLog
 
 EX_USAGE = 64
@@ -138,13 +141,27 @@ def _parser() -> argparse.ArgumentParser:
     calibrate.set_defaults(run=_calibrate)
 
     clean = commands.add_parser("clean", help="destroy what broken-off runs have left behind")
-    clean.add_argument("--dry-run", action="store_true", help="only name what would be destroyed")
+    extent = clean.add_mutually_exclusive_group()
+    extent.add_argument("--dry-run", action="store_true", help="only name what would be destroyed")
+    extent.add_argument(
+        "--run",
+        metavar="ID",
+        dest="run_id",
+        type=_run_id,
+        help="wait for the end of this run, then destroy what it has left",
+    )
     clean.add_argument(
         "--all", action="store_true", help="also remove built images, boxes, cache and state"
     )
     clean.add_argument("-y", "--yes", action="store_true", help="with --all: do not ask")
     clean.set_defaults(run=_clean)
     return parser
+
+
+def _run_id(text: str) -> str:
+    if re.fullmatch(r"r[0-9a-f]{10}", text) is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is not the id of a run, as `r0123abcdef`")
+    return text
 
 
 def _setup(arguments: argparse.Namespace) -> int:
@@ -251,7 +268,10 @@ def _clean(arguments: argparse.Namespace) -> int:
     from pytest_vmvc.voice import Voice
 
     voice = Voice("clean", yes=arguments.yes)
-    found = sweep(dry_run=arguments.dry_run, strangers=True)
+    if arguments.run_id:
+        found = _reap(arguments.run_id)
+    else:
+        found = sweep(dry_run=arguments.dry_run, strangers=True)
     verb = "would destroy" if arguments.dry_run else "destroyed"
     for resource in found.destroyed:
         voice.say(f"{verb} {resource.kind} {resource.name}")
@@ -276,6 +296,16 @@ def _clean(arguments: argparse.Namespace) -> int:
     for line in clean_all():
         voice.say(line)
     return 0
+
+
+def _reap(run_id: str) -> SweepReport:
+    from pytest_vmvc.clean import REAP_GRACE_S, REAP_S, reap
+    from pytest_vmvc.resources import owner_of
+
+    if owner := owner_of(run_id):
+        owner.await_end()
+    signal.alarm(int(REAP_S) + REAP_GRACE_S)  # nobody may be there to end us
+    return reap(run_id)
 
 
 if __name__ == "__main__":

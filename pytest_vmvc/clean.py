@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from pytest_vmvc.backends.base import Reaper
 from pytest_vmvc.errors import TeardownFailed, Unavailable, UsageError, VmvcError
 from pytest_vmvc.paths import cache_dir, state_dir
 from pytest_vmvc.resources import (
+    ChildReaper,
     FolderReaper,
     Resource,
     RunScope,
@@ -19,7 +21,18 @@ from pytest_vmvc.resources import (
     dead_runs,
     forget,
     live_runs,
+    owner_of,
+    runs_of,
+    written_down,
 )
+
+APPEAR_S = 2.0
+"""How long an engine may still be at work on a request whose sender was killed."""
+RETRY_S = 0.5
+REAP_S = 120.0
+"""For all that one run has left."""
+REAP_GRACE_S = 60
+"""For the last step of it, which has a deadline of its own."""
 
 
 class Leftover(msgspec.Struct, frozen=True):
@@ -44,20 +57,25 @@ class SweepReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def reapers() -> tuple[Reaper, ...]:
-    """One for each technology; folders last, since machines live in them."""
+    """One for each technology; folders last, since machines live in them.
+
+    Processes go before what they could still be making.
+    """
     from pytest_vmvc.backends.control_group import CgroupReaper
     from pytest_vmvc.backends.docker import DockerReaper
     from pytest_vmvc.backends.qemu import QemuReaper
     from pytest_vmvc.backends.registry import RegistryReaper
     from pytest_vmvc.backends.second_engine import EngineReaper
-    from pytest_vmvc.backends.vagrant import VagrantReaper
+    from pytest_vmvc.backends.vagrant import HomeReaper, VagrantReaper
 
     return (
-        DockerReaper(),
-        VagrantReaper(),
         QemuReaper(),
         EngineReaper(),
         RegistryReaper(),
+        ChildReaper(),
+        DockerReaper(),
+        VagrantReaper(),
+        HomeReaper(),
         CgroupReaper(),
         FolderReaper(),
     )
@@ -89,10 +107,42 @@ def sweep(
     remaining = {item.resource.run_id for item in report.left}
     # Twice dead, with an inventory in between: a run that is just registering itself has a folder
     # and, for an instant, no owner.
-    gone = sorted((known_dead & dead_runs()) - remaining) if not report.skipped else []
+    gone = sorted((known_dead & dead_runs()) - remaining)
+    if report.skipped:  # what could not be asked may still have what the run has made
+        gone = [run_id for run_id in gone if not written_down(run_id)]
     for run_id in gone:
         forget(run_id)
     return msgspec.structs.replace(report, forgotten=tuple(gone))
+
+
+def reap(
+    run_id: str, *, use: Sequence[Reaper] | None = None, deadline_s: float = REAP_S
+) -> SweepReport:
+    """Destroy all of a run that has ended, until nothing more appears.
+
+    Other runs of the same process go with it; a live run is never touched.
+    """
+    owner = owner_of(run_id)
+    mine = frozenset({run_id}) | (runs_of(owner) if owner else frozenset())
+    mine -= live_runs() | beacons()
+    until = time.monotonic() + deadline_s
+    settled = time.monotonic() + APPEAR_S
+    destroyed: list[Resource] = []
+    while True:
+        began = time.monotonic()
+        report = _reap(use if use is not None else reapers(), lambda _: mine, dry_run=False)
+        destroyed += report.destroyed
+        if not (report.destroyed or report.left) and began >= settled:
+            break
+        if time.monotonic() > until:
+            break
+        time.sleep(RETRY_S if report.left else max(0.0, settled - time.monotonic()))
+    gone = sorted(mine) if not (report.left or report.skipped) else []
+    for dead in gone:
+        forget(dead)
+    return msgspec.structs.replace(
+        report, destroyed=tuple(destroyed), untouched=(), forgotten=tuple(gone)
+    )
 
 
 def destroy_run(scope: RunScope, *, use: Sequence[Reaper] | None = None) -> SweepReport:

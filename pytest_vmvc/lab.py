@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from typing import Any
 
@@ -21,6 +21,7 @@ from pytest_vmvc.errors import InfrastructureError
 from pytest_vmvc.experiments.base import Ended, Experiment, Note, Recorder, Rider, Settings
 from pytest_vmvc.model import EMULATED, Allowance, Evidence, Host, Missing, Reading, Record
 from pytest_vmvc.paths import state_dir
+from pytest_vmvc.resources import end_children
 from pytest_vmvc.subjects import Pair
 
 QUEUE_TIMEOUT_S = 3600.0
@@ -114,8 +115,9 @@ class Lab:
         # A lane a CPU, and one for each further pair: starting what stands is mostly waiting.
         lanes = len(os.sched_getaffinity(0)) + len(pairs) - 1
         with ThreadPoolExecutor(max_workers=lanes) as pool:
-            parts = [pool.submit(self._make, *one) for one in open_ones]
+            parts: list[Future[None]] = []
             try:
+                parts += [pool.submit(self._make, *one) for one in open_ones]
                 for part in wait(parts, return_when=FIRST_EXCEPTION).done:
                     part.result()
                 for pair in dict.fromkeys(on for name, on in self._wanted if _is_timed(name)):
@@ -124,6 +126,7 @@ class Lab:
                 self._ended.set()  # the threads leave their environments at their next record
                 for part in parts:
                     part.cancel()
+                end_children()  # a machine that is being started may take minutes
                 raise
             finally:
                 wait(parts)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from pytest_vmvc.errors import CommandFailed, CommandTimedOut, Unavailable
 from pytest_vmvc.model import Completed
+from pytest_vmvc.resources import marked
 
 KILL_GRACE_S = 5.0
 """Seconds between SIGTERM and SIGKILL of a command that outlived its deadline."""
@@ -40,7 +41,7 @@ def run(
             stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env={**os.environ, **(env or {})},
+            env=marked(env),
             cwd=cwd,
             start_new_session=True,
         )

@@ -151,13 +151,21 @@ def test_a_reaper_that_claims_success_is_not_believed(dead: Path) -> None:
     assert [left.reason for left in report.left] == ["it was destroyed and is still listed"]
 
 
+class Absent(Shelf):
+    """A reaper whose backend does not answer."""
+
+    name = "absent"
+
+    def inventory(self) -> list[Resource]:
+        raise Unavailable("nobody there", hint="start it")
+
+
+def test_a_dead_run_that_made_nothing_is_not_kept_for_an_absent_backend(dead: Path) -> None:
+    assert sweep(use=[Absent()]).forgotten == (DEAD,)
+
+
 def test_an_absent_backend_is_skipped_and_dead_runs_are_kept_for_it(dead: Path) -> None:
-    class Absent(Shelf):
-        name = "absent"
-
-        def inventory(self) -> list[Resource]:
-            raise Unavailable("nobody there", hint="start it")
-
+    (dead / "resources.jsonl").write_bytes(msgspec.json.encode(thing("b", DEAD)) + b"\n{")
     shelf = Shelf(thing("a", DEAD))
 
     report = sweep(use=[Absent(), shelf])

@@ -1,5 +1,7 @@
 """The bench: what times nothing goes first and side by side, riders share, nothing runs twice."""
 
+import signal
+import subprocess
 import threading
 
 import pytest
@@ -12,7 +14,7 @@ from pytest_vmvc.host import manifest
 from pytest_vmvc.lab import Lab
 from pytest_vmvc.measure import Sample
 from pytest_vmvc.model import Allowance, Check, Conditions, Metric, Missing, Observation
-from pytest_vmvc.resources import RunScope
+from pytest_vmvc.resources import RunScope, marked
 from pytest_vmvc.subjects import Pair
 
 METRIC = Metric(name="x", unit="", definition="test")
@@ -274,6 +276,26 @@ def test_an_interrupt_ends_the_surveys_at_their_next_record(scope, catalogue):
 
 
 # --- the battery of an emulated machine ----------------------------------------------------------
+
+
+def test_an_interrupt_does_not_wait_for_what_is_being_started(scope, catalogue):
+    waits, at_work = 600, threading.Event()
+
+    def start(_pair, _record, _settings):
+        child = subprocess.Popen(["sleep", str(waits)], env=marked())
+        at_work.set()
+        ended.append(child.wait(waits))
+
+    def interrupted(_pair, _record, _settings):
+        at_work.wait(10)
+        raise KeyboardInterrupt
+
+    ended: list[int] = []
+    made = {"look": Planted("look", interrupted), "see": Planted("see", start)}
+    bench = Bench(scope, made, [("see", "one"), ("look", "two")])
+    with pytest.raises(KeyboardInterrupt):
+        bench.lab.evidence("see", "one")
+    assert ended == [-signal.SIGKILL]
 
 
 class Slow:

@@ -101,7 +101,10 @@ def _boot(kernel: Path, initrd: Path, *, deadline_s: float) -> Accelerator:
     tier: Tier = "kvm-nested" if is_nested(CPUINFO.read_text()) else "kvm-hw"
     spec = MachineSpec(kernel=kernel, initrd=initrd, accelerator=tier)
     try:
-        with RunScope() as scope, QemuProvider(spec, scope).launch(deadline_s=deadline_s) as guest:
+        with (
+            RunScope(watched=True) as scope,
+            QemuProvider(spec, scope).launch(deadline_s=deadline_s) as guest,
+        ):
             answer_s = guest.marks["answer"]
     except LaunchTimedOut:
         return Accelerator(

@@ -21,6 +21,7 @@ from pytest_vmvc.backends.base import Stopwatch
 from pytest_vmvc.backends.optional import Account, Memory
 from pytest_vmvc.errors import CommandTimedOut, EnvironmentDied
 from pytest_vmvc.model import Completed, Facts, Usage
+from pytest_vmvc.resources import mark
 
 Failure = Literal["launch", "timeout", "death", "teardown"]
 """What goes wrong with one launch; ``death``: at its first command; ``timeout``: no answer."""
@@ -245,7 +246,7 @@ class FakeEnvironment:
                     stdout=subprocess.PIPE,
                     stderr=subprocess.PIPE,
                     cwd=self._folder.name,
-                    env={"PATH": os.environ.get("PATH", os.defpath)},
+                    env={"PATH": os.environ.get("PATH", os.defpath), **mark()},
                     start_new_session=True,
                 )
                 self._children.add(child)

@@ -10,6 +10,7 @@ import pwd
 import re
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -36,6 +37,8 @@ QEMU_USERS = ("libvirt-qemu", "qemu")
 """Account that libvirt runs machines under: Debian's name, and everybody else's."""
 
 KVM = Path("/dev/kvm")
+LOGS = Path("/var/log/libvirt/qemu")
+"""Where libvirt leaves a log of each domain for ever."""
 
 
 def virsh(*words: str | Path, timeout_s: float = QUERY_TIMEOUT_S, check: bool = True) -> Completed:
@@ -145,6 +148,13 @@ def destroy(domain: str) -> None:
         raise TeardownFailed(f"libvirt refused while destroying {domain}: {error.hint}") from error
     if left:
         raise TeardownFailed(f"{', '.join(left)} still there", hint="run `vmvc clean`")
+    remove_log(domain)
+
+
+def remove_log(domain: str) -> None:
+    """Remove what libvirt has noted of a domain that is gone, where we may."""
+    with suppress(OSError):
+        (LOGS / f"{domain}.log").unlink(missing_ok=True)
 
 
 def remains(domain: str) -> list[str]:
@@ -258,7 +268,7 @@ def _qemu_accounts() -> Iterator[pwd.struct_passwd]:
 
 
 def leftovers() -> list[Resource]:
-    """Domains, and volumes without a domain, that carry a run's name."""
+    """Domains, and volumes and logs without a domain, that carry a run's name."""
     machines = domains()
     found = [("domain", name) for name in machines]
     found += [
@@ -266,6 +276,9 @@ def leftovers() -> list[Resource]:
         for volume in volumes()
         if not any(_is_disk_of(volume, name) for name in machines)
     ]
+    with suppress(OSError):
+        logs = [path for path in LOGS.glob("vmvc-r*.log") if path.stem not in machines]
+        found += [("log", path.stem) for path in logs if os.access(path.parent, os.W_OK)]
     return [
         Resource(kind=kind, name=name, run_id=match[1])
         for kind, name in found

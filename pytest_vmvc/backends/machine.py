@@ -31,7 +31,7 @@ from pytest_vmvc.errors import (
 )
 from pytest_vmvc.model import Completed, Facts, Usage
 from pytest_vmvc.process import end_group
-from pytest_vmvc.resources import RunScope
+from pytest_vmvc.resources import RunScope, marked
 
 USAGE_DEFINITION = (
     "QEMU process seen from the host: user + system CPU time, and PSS (RSS where PSS may not be "
@@ -100,6 +100,7 @@ class QemuMachine:
                     stdout=errors,
                     stderr=errors,
                     pass_fds=fds,
+                    env=marked(),
                     start_new_session=True,
                 )
                 self._watch.mark("process")

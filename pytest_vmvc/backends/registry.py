@@ -16,7 +16,7 @@ import psutil
 
 from pytest_vmvc.errors import LaunchFailed, LaunchTimedOut, TeardownFailed, Unavailable
 from pytest_vmvc.process import end_group
-from pytest_vmvc.resources import NAME, Resource, RunScope
+from pytest_vmvc.resources import NAME, Resource, RunScope, marked
 
 PROGRAM = "docker-registry"
 START_TIMEOUT_S = 15.0
@@ -87,6 +87,7 @@ def registry(scope: RunScope, *, program: str = PROGRAM) -> Iterator[Registry]:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
+                env=marked(),
                 start_new_session=True,
             )
         yield Registry(name, _address(child, log))

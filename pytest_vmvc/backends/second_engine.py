@@ -22,7 +22,7 @@ from pytest_vmvc.backends.docker_engine import Deadline, Engine, until
 from pytest_vmvc.backends.optional import Destination
 from pytest_vmvc.backends.porting import found
 from pytest_vmvc.errors import LaunchFailed, TeardownFailed, Unavailable
-from pytest_vmvc.resources import NAME, ROOMY, Resource, RunScope
+from pytest_vmvc.resources import NAME, ROOMY, Resource, RunScope, marked
 
 Brand = Literal["docker", "podman"]
 KIND = "engine"
@@ -85,7 +85,7 @@ def second_engine(
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,
-                    env={**os.environ, "CONTAINERS_CONF": str(folder / "containers.conf")},
+                    env=marked({"CONTAINERS_CONF": str(folder / "containers.conf")}),
                     start_new_session=True,
                 )
             try:

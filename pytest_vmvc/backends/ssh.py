@@ -25,6 +25,7 @@ from pytest_vmvc.errors import (
     LaunchTimedOut,
 )
 from pytest_vmvc.model import Completed
+from pytest_vmvc.resources import marked
 
 SSH_FAILED = 255
 """Exit status by which ssh reports its own failure; a remote command may return it too."""
@@ -69,6 +70,7 @@ class SshConnection:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=log,
+                env=marked(),
                 start_new_session=True,
             )
         assert master.stdout is not None
@@ -153,6 +155,7 @@ class SshConnection:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
+            env=marked(),
             start_new_session=True,
         )
 

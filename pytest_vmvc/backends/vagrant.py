@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from pytest_vmvc.backends.vagrant_command import VagrantCommand
 
 __all__ = [
+    "HomeReaper",
     "VagrantMachine",
     "VagrantProvider",
     "VagrantReaper",
@@ -208,6 +209,7 @@ class VagrantProvider:
 
     def _clear(self, command: VagrantCommand, resource: Resource, folder: Path) -> None:
         _destroy(command, resource.name)
+        libvirt.remove_log(resource.name)
         self._scope.release(resource)
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -311,24 +313,44 @@ def _destroy(command: VagrantCommand, domain: str) -> None:
     libvirt.destroy(domain)
 
 
+class HomeReaper:
+    """Throw-away Vagrant homes, and boxes that were added for a run."""
+
+    name = vagrant_offer.HOME
+
+    def inventory(self) -> Sequence[Resource]:
+        """All of them, of every run."""
+        return vagrant_offer.leftovers()
+
+    def destroy(self, resource: Resource) -> None:
+        """Remove the folder and everything in it."""
+        shutil.rmtree(resource.name, ignore_errors=True)
+
+
 class VagrantReaper:
-    """Finds and destroys the domains, volumes and homes that runs have left behind."""
+    """Finds and destroys the domains, volumes and logs that runs have left behind."""
 
     name = "vagrant"
 
     def inventory(self) -> Sequence[Resource]:
-        """Domains and disks with a run's name, where libvirt answers; throw-away homes."""
-        homes = vagrant_offer.leftovers()
+        """Domains and disks with a run's name; none where libvirt is not installed.
+
+        Raises `Unavailable` where it does not answer: there may be some.
+        """
+        if shutil.which("virsh") is None:
+            return []
         try:
-            return [*homes, *libvirt.leftovers()]
-        except (Unavailable, CommandFailed, CommandTimedOut):
-            return homes
+            return libvirt.leftovers()
+        except CommandFailed as error:
+            raise libvirt.explain_refusal(error.hint) from error
+        except CommandTimedOut as error:
+            raise Unavailable(f"libvirt does not answer: {error.message}") from error
 
     def destroy(self, resource: Resource) -> None:
         """Destroy it and verify that; raises `TeardownFailed`."""
-        if resource.kind == vagrant_offer.HOME:
-            shutil.rmtree(resource.name, ignore_errors=True)
-        elif resource.kind == "volume":
+        if resource.kind == "volume":
             libvirt.delete_volume(resource.name)
+        elif resource.kind == "log":
+            libvirt.remove_log(resource.name)
         else:
             libvirt.destroy(resource.name)

@@ -5,7 +5,6 @@ Imported only where Vagrant is about to be used.
 
 from __future__ import annotations
 
-import os
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from vagrant import Vagrant
 
 from pytest_vmvc import process
 from pytest_vmvc.errors import CommandFailed, Unavailable
+from pytest_vmvc.resources import marked
 
 COMMAND_TIMEOUT_S = 120.0
 
@@ -76,7 +76,7 @@ class VagrantCommand(Vagrant):
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.PIPE,
                     stderr=log,
-                    env={**os.environ, **self._settings},
+                    env=marked(self._settings),
                     cwd=self.root,
                     start_new_session=True,
                 )

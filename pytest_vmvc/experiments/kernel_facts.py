@@ -14,6 +14,7 @@ from pytest_vmvc.errors import InfrastructureError
 from pytest_vmvc.experiments.base import Recorder, Settings
 from pytest_vmvc.host import host_facts
 from pytest_vmvc.model import Metric, Scalar
+from pytest_vmvc.resources import marked
 from pytest_vmvc.subjects import Pair
 
 READ = ["cat", "/proc/sys/kernel/osrelease", "/proc/sys/kernel/random/boot_id", "/proc/stat"]
@@ -169,7 +170,7 @@ def _pids_on_host(marker: str) -> list[int]:
 def _control() -> None:
     """The positive control: a process of the host itself must be found, or the probe is void."""
     marker = _marker()
-    child = subprocess.Popen(["sleep", marker])
+    child = subprocess.Popen(["sleep", marker], env=marked())
     try:
         if _pids_on_host(marker) != [child.pid]:
             raise InfrastructureError(

@@ -329,8 +329,13 @@ def test_the_reaper_finds_and_destroys_by_label(client, busybox_image, run_scope
     assert not [one for one in reaper.inventory() if one.name == name]
 
 
-def test_without_an_engine_nothing_is_left_behind(tmp_path):
-    assert DockerReaper(f"unix://{tmp_path}/none.sock").inventory() == []
+def test_where_no_engine_is_installed_nothing_is_left_behind(tmp_path, monkeypatch):
+    reaper = DockerReaper(f"unix://{tmp_path}/none.sock")
+    monkeypatch.setattr(docker_reaper, "ENGINES", ())
+    assert reaper.inventory() == []
+    monkeypatch.setattr(docker_reaper, "ENGINES", ("sh",))
+    with pytest.raises(Unavailable):  # it is not running: nobody knows what it has
+        reaper.inventory()
 
 
 # --- the engine and its absence ------------------------------------------------------------------

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from pytest_vmvc.backends import libvirt, vagrant_boxes
 from pytest_vmvc.backends.base import Environment
 from pytest_vmvc.backends.vagrant import (
+    HomeReaper,
     VagrantMachine,
     VagrantProvider,
     VagrantReaper,
@@ -108,6 +109,7 @@ def test_a_refusal_is_explained():
 def empty_path(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setenv("VMVC_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setattr(libvirt, "LOGS", tmp_path / "logs")
     return tmp_path
 
 
@@ -172,8 +174,27 @@ def test_a_domain_that_refuses_to_die_is_named(empty_path):
         libvirt.destroy("vmvc-x-default")
 
 
+def test_a_reaper_whose_libvirt_does_not_answer_says_so(empty_path):
+    program(empty_path, "virsh", "echo 'error: Failed to connect socket' >&2; exit 1")
+    with pytest.raises(Unavailable, match="libvirtd is not running"):
+        VagrantReaper().inventory()
+
+
+def test_throw_away_homes_are_found_and_removed(empty_path):
+    home = empty_path / "cache" / "vmvc-r0123456789-4"
+    (home / "boxes").mkdir(parents=True)
+    (found,) = HomeReaper().inventory()
+    assert (found.name, found.run_id) == (str(home), "r0123456789")
+    HomeReaper().destroy(found)
+    assert not home.exists()
+
+
 def test_leftovers_carry_a_runs_name(empty_path):
     run_id = "r0123456789"
+    logs = empty_path / "logs"
+    logs.mkdir()
+    for name in (f"vmvc-{run_id}-1-default", f"vmvc-{run_id}-3-default", "mine"):
+        (logs / f"{name}.log").touch()
     program(
         empty_path,
         "virsh",
@@ -186,7 +207,10 @@ def test_leftovers_carry_a_runs_name(empty_path):
     assert {(found.kind, found.name, found.run_id) for found in VagrantReaper().inventory()} == {
         ("domain", f"vmvc-{run_id}-1-default", run_id),
         ("volume", f"vmvc-{run_id}-2-default.img", run_id),
+        ("log", f"vmvc-{run_id}-3-default", run_id),
     }
+    VagrantReaper().destroy(Resource(kind="log", name=f"vmvc-{run_id}-3-default", run_id=run_id))
+    assert {path.stem for path in logs.iterdir()} == {f"vmvc-{run_id}-1-default", "mine"}
 
 
 # --- the real thing ------------------------------------------------------------------------------
