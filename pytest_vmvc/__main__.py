@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from pytest_vmvc import compare_command, judge_command
+from pytest_vmvc import compare_command, judge_command, report_command
 from pytest_vmvc.errors import UsageError, VmvcError
 
 EX_USAGE = 64
@@ -78,22 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     doctor.add_argument("--json", action="store_true", help="print JSON instead of a table")
     doctor.set_defaults(run=_doctor)
 
-    report = commands.add_parser(
-        "report", help="render a results file: page, summary, samples or badge"
-    )
-    report.add_argument("file", type=Path, metavar="FILE", help="results.jsonl of a run")
-    report.add_argument(
-        "-o",
-        "--output",
-        type=Path,
-        metavar="OUT",
-        help="page (.html), summary (.md), samples (.csv) or badge (.svg); "
-        "default: report.html beside FILE",
-    )
-    report.add_argument(
-        "--redact", action="store_true", help="leave out host name, paths and addresses"
-    )
-    report.set_defaults(run=_report)
+    report_command.add(commands)
 
     plot = commands.add_parser("plot", help="write the charts of one claim, each as a file")
     plot.add_argument("file", type=Path, metavar="FILE", help="results.jsonl of a run")
@@ -167,16 +152,6 @@ def _doctor(arguments: argparse.Namespace) -> int:
     else:
         show(diagnosis, Console(highlight=False))
     return 0 if diagnosis.ready else 1
-
-
-def _report(arguments: argparse.Namespace) -> int:
-    from pytest_vmvc import ledger, report
-
-    target: Path = arguments.output or arguments.file.with_name("report.html")
-    log = ledger.read(arguments.file)
-    report.write(report.redacted(log) if arguments.redact else log, target)
-    sys.stdout.write(f"{target}\n")
-    return 0
 
 
 def _plot(arguments: argparse.Namespace) -> int:
