@@ -12,12 +12,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from pytest_vmvc import compare_command, judge_command
+from pytest_vmvc import compare_command, judge_command, report_command
 from pytest_vmvc.errors import UsageError, VmvcError
 
 if TYPE_CHECKING:
     from pytest_vmvc.clean import SweepReport
-    from pytest_vmvc.ledger import RunLog
 
 EX_USAGE = 64
 """Exit status of a request that makes no sense, as sysexits.h has it."""
@@ -84,22 +83,7 @@ def _parser() -> argparse.ArgumentParser:
     doctor.add_argument("--json", action="store_true", help="print JSON instead of a table")
     doctor.set_defaults(run=_doctor)
 
-    report = commands.add_parser(
-        "report", help="render a results file: page, summary, samples or badge"
-    )
-    report.add_argument("file", type=Path, metavar="FILE", help="results.jsonl of a run")
-    report.add_argument(
-        "-o",
-        "--output",
-        type=Path,
-        metavar="OUT",
-        help="page (.html), summary (.md), samples (.csv) or badge (.svg); "
-        "default: report.html beside FILE",
-    )
-    report.add_argument(
-        "--redact", action="store_true", help="leave out host name, paths and addresses"
-    )
-    report.set_defaults(run=_report)
+    report_command.add(commands)
 
     plot = commands.add_parser("plot", help="write the charts of one claim, each as a file")
     plot.add_argument("file", type=Path, metavar="FILE", help="results.jsonl of a run")
@@ -189,32 +173,12 @@ def _doctor(arguments: argparse.Namespace) -> int:
     return 0 if diagnosis.ready else 1
 
 
-def _report(arguments: argparse.Namespace) -> int:
-    from pytest_vmvc import report
-
-    target: Path = arguments.output or arguments.file.with_name("report.html")
-    log = _read(arguments.file)
-    report.write(report.redacted(log) if arguments.redact else log, target)
-    sys.stdout.write(f"{target}\n")
-    return 0
-
-
-def _read(path: Path) -> RunLog:
-    """A results file; what in it cannot be read is said, and the rest is used."""
-    from pytest_vmvc import ledger
-
-    log = ledger.read(path)
-    for problem in log.problems:
-        sys.stderr.write(f"vmvc: warning: {path}: {problem}\n")
-    return log
-
-
 def _plot(arguments: argparse.Namespace) -> int:
     from pytest_vmvc.report.plot import plots, save
 
     found = [
         one
-        for one in plots(_read(arguments.file), arguments.claim)
+        for one in plots(report_command.read(arguments.file), arguments.claim)
         if arguments.pair in (None, one.pair) and arguments.number in (None, one.number)
     ]
     if not found:

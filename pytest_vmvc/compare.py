@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 import msgspec
 
 from pytest_vmvc import stats
+from pytest_vmvc.digest import place
 from pytest_vmvc.ledger import Row, RunLog, by_reading, headers
 from pytest_vmvc.model import Estimate, Host, Observation
 
@@ -43,12 +44,20 @@ class Move(msgspec.Struct, frozen=True, kw_only=True):
     metric: str
     unit: str
     ratio: Estimate
+    label: str = ""
+    """What a person calls the metric."""
 
     @property
     def moved(self) -> bool:
         """Whether the interval lies on one side of 1."""
         low, high = self.ratio.low, self.ratio.high
         return (low is not None and low > 1) or (high is not None and high < 1)
+
+    @property
+    def far(self) -> bool:
+        """Whether it moved by more than the margin in which figures count as equal."""
+        least, most = stats.EQUIVALENCE
+        return self.moved and (self.ratio.effect is None or not least <= self.ratio.effect <= most)
 
 
 class Comparison(msgspec.Struct, frozen=True, kw_only=True):
@@ -104,6 +113,7 @@ def _rows(log: RunLog) -> Mapping[Row, list[Observation]]:
 def _moves(old: RunLog, new: RunLog) -> Iterator[Move]:
     before, after = _rows(old), _rows(new)
     units, now = _units(old), _units(new)
+    known = headers(new)
     for row, samples in before.items():
         if row not in after or units.get(row) != now.get(row):
             continue
@@ -116,6 +126,7 @@ def _moves(old: RunLog, new: RunLog) -> Iterator[Move]:
             subject=row[2],
             metric=row[3],
             unit=units.get(row) or "",
+            label=known[row].metric.label if row in known else "",
             ratio=stats.independent_ratio(
                 values,
                 was,
@@ -138,8 +149,15 @@ def elsewhere(one: Host | None, other: Host | None) -> str:
     """What makes them two hosts; empty where they are one."""
     if one is None or other is None:
         return "the host of one of them is not known"
-    machines = [f"{h.name} ({h.cpu_model}, {h.cpus} CPUs, tier {h.tier})" for h in (one, other)]
-    return "" if machines[0] == machines[1] else f"{machines[0]}, now {machines[1]}"
+    was, now = place(one), place(other)
+    return "" if was == now else f"{was}, now {now}"
+
+
+def _again(old: RunLog, new: RunLog) -> bool:
+    """Whether the one is the other, judged again."""
+    if old.run is None or new.run is None or old.run.run_id == new.run.run_id:
+        return False
+    return old.run.measured_by == new.run.measured_by
 
 
 def _caveats(old: RunLog, new: RunLog) -> Iterator[str]:
@@ -148,6 +166,8 @@ def _caveats(old: RunLog, new: RunLog) -> Iterator[str]:
     one, other = (log.run.host if log.run else None for log in (old, new))
     if one is None or other is None:
         return
+    if _again(old, new):
+        yield "the samples of both are those of one run, judged again"
     if one.kernel != other.kernel:
         yield f"kernel {one.kernel}, now {other.kernel}"
     if one.name == other.name and one.boot_id != other.boot_id:

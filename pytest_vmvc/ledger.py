@@ -149,25 +149,26 @@ def collect(records: tuple[Record, ...], *, problems: tuple[str, ...] = ()) -> R
     )
 
 
-def read(path: Path) -> RunLog:
+def read(path: Path, *, samples: bool = True) -> RunLog:
     """Read a results file, damaged or not.
 
-    Whatever cannot be read is left out and named in ``problems``. Raises `LedgerError` where there
-    is no such file, or nothing in it is ours.
+    Whatever cannot be read is left out and named in ``problems``. Without ``samples`` observations
+    are not kept nor looked into, so that memory does not grow with them. Raises `LedgerError` where
+    there is no such file, or nothing in it is ours.
     """
     try:
         with path.open("rb") as lines:
-            records, problems = _decode(lines)
+            records, problems, passed = _decode(lines, samples=samples)
     except OSError as error:
         raise LedgerError(
             f"{path} cannot be read: {error.strerror}",
             hint="name a results.jsonl that `pytest --vmvc` has written",
         ) from error
-    if not records and not problems:
+    if not (records or problems or passed):
         raise LedgerError(
             f"{path} is empty", hint="its run ended before it wrote anything; run it again"
         )
-    if not records:
+    if not (records or passed):
         raise LedgerError(
             f"{path} is not a results file of pytest-vmvc",
             hint="name a results.jsonl that `pytest --vmvc` has written",
@@ -240,21 +241,39 @@ def json_schema() -> dict[str, Any]:
     return found
 
 
-def _decode(lines: Iterable[bytes]) -> tuple[tuple[Record, ...], tuple[str, ...]]:
-    decoder: msgspec.json.Decoder[Record] = msgspec.json.Decoder(Record)
+class _Passed(msgspec.Struct, frozen=True, gc=False, tag_field="record", tag="observation"):
+    """Stands for an observation whose fields nobody asked for: the decoder skips them."""
+
+
+_WITHOUT_SAMPLES = Run | Series | _Passed | Missing | Retry | Allowance | Conditions | Result | End
+
+
+def _decode(
+    lines: Iterable[bytes], *, samples: bool
+) -> tuple[tuple[Record, ...], tuple[str, ...], int]:
+    """Records, problems, and how many observations were passed over."""
+    decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(
+        Record if samples else _WITHOUT_SAMPLES
+    )
+    passed = 0
     records: list[Record] = []
     bad: list[tuple[int, str]] = []
     newest = SCHEMA_VERSION
     number, line = 0, b""
     for number, line in enumerate(lines, 1):
-        if line.isspace():
-            continue
-        if b'"schema"' in line:
-            newest = max(newest, _schema_of(line))
         try:
-            records.append(decoder.decode(line))
+            record = decoder.decode(line)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-            bad.append((number, str(error)))
+            if not line.isspace():
+                bad.append((number, str(error)))
+                newest = max(newest, _schema_of(line))
+            continue
+        if type(record) is _Passed:
+            passed += 1
+            continue
+        records.append(record)
+        if type(record) is Run:
+            newest = max(newest, record.schema)
     problems: list[str] = []
     if newest > SCHEMA_VERSION:
         problems.append(
@@ -267,7 +286,7 @@ def _decode(lines: Iterable[bytes]) -> tuple[tuple[Record, ...], tuple[str, ...]
         problems.append(f"line {number}, the last, is cut off and was left out")
     if bad:
         problems.append(_bad_lines(bad))
-    return tuple(records), tuple(problems)
+    return tuple(records), tuple(problems), passed
 
 
 def _bad_lines(bad: list[tuple[int, str]]) -> str:

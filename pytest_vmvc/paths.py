@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -19,17 +20,20 @@ def state_dir() -> Path:
     return Path(os.environ.get("VMVC_STATE_DIR") or user_state_path("pytest-vmvc"))
 
 
-def put(path: Path, content: bytes) -> None:
+def put(path: Path, content: bytes | Iterable[bytes]) -> None:
     """Write a file in one step, its folder too: an old one stays whole until the new one is.
+
+    What is large can be given in parts.
 
     Raises OSError, and leaves nothing behind then.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        draft.write_bytes(content)
+        with draft.open("wb") as file:
+            file.writelines((content,) if isinstance(content, bytes) else content)
         draft.replace(path)
-    except OSError:
+    except BaseException:
         with suppress(OSError):
             draft.unlink(missing_ok=True)
         raise

@@ -17,7 +17,7 @@ from pytest_vmvc.report.provenance import provenance
 from pytest_vmvc.report.wording import VERDICT_MEANING, visible, visible_log
 
 TITLE: Final = "Virtual machines and containers, measured side by side"
-_HERE: Final = Path(__file__).parent
+HERE: Final = Path(__file__).parent
 
 
 def render(log: RunLog, *, title: str = TITLE) -> str:
@@ -25,12 +25,12 @@ def render(log: RunLog, *, title: str = TITLE) -> str:
     from markupsafe import Markup
 
     shown = visible_log(log)
-    style = (_HERE / "style.css").read_text(encoding="utf-8")
-    script = (_HERE / "report.js").read_text(encoding="utf-8")
-    page = _environment().get_template("report.html.j2")
+    style = (HERE / "style.css").read_text(encoding="utf-8")
+    script = (HERE / "report.js").read_text(encoding="utf-8")
+    page = environment().get_template("report.html.j2")
     text: str = page.render(
         title=visible(title),
-        policy=_policy(style, script),
+        policy=policy(style, script),
         # The two texts below are ours; nothing else is exempt from escaping.
         style=Markup(style),  # noqa: S704 - a file of this package
         script=Markup(script),  # noqa: S704 - a file of this package
@@ -46,25 +46,28 @@ def render(log: RunLog, *, title: str = TITLE) -> str:
 
 
 @cache
-def _environment() -> Any:  # noqa: ANN401 - jinja2 is imported lazily
+def environment() -> Any:  # noqa: ANN401 - jinja2 is imported lazily
+    """Where this package's templates are; what they print is escaped."""
     import jinja2
     from markupsafe import Markup
 
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_HERE / "templates"),
+    found = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(HERE / "templates"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     # Charts come from report.svg, which escapes the texts in them.
-    environment.filters["drawing"] = Markup
-    return environment
+    found.filters["drawing"] = Markup
+    return found
 
 
-def _policy(style: str, script: str) -> str:
+def policy(style: str, script: str = "") -> str:
+    """The page's own style and script, by their hashes, and nothing else."""
+    scripts = f"script-src '{_digest(script)}'; " if script else ""
     return (
-        f"default-src 'none'; style-src '{_digest(style)}'; script-src '{_digest(script)}'; "
+        f"default-src 'none'; style-src '{_digest(style)}'; {scripts}"
         "img-src data:; base-uri 'none'; form-action 'none'"
     )
 

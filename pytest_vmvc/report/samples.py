@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Iterable, Iterator
 
+from pytest_vmvc.digest import Digest
 from pytest_vmvc.ledger import RunLog, headers
 from pytest_vmvc.report.wording import visible
 
@@ -18,18 +20,33 @@ FORMULA = ("=", "+", "-", "@", "\t")
 
 def table(log: RunLog) -> str:
     """The samples in the order in which they were taken, with a header; times in seconds."""
+    return _lines([HEAD, *_rows(log)])
+
+
+def tables(runs: Iterable[tuple[Digest, RunLog]]) -> Iterator[str]:
+    """Those of several runs, a part a run: the run's label and its host stand before each."""
+    yield _lines([("run", "host", *HEAD)])
+    for run, log in runs:
+        own = (run.label, log.run.host.name if log.run else "")
+        yield _lines((*own, *row) for row in _rows(log))
+
+
+def _rows(log: RunLog) -> Iterator[tuple[object, ...]]:
     known = headers(log)
-    target = io.StringIO()
-    writer = csv.writer(target, lineterminator="\n")
-    writer.writerow(HEAD)
     for one in log.observations:
         series = known.get((one.experiment, one.pair, one.subject, one.metric))
-        row = (
+        yield (
             one.experiment, one.pair, one.subject, one.metric,
             series.metric.unit if series else "", one.value,
             one.censored, one.block, one.position, one.dose, one.instance, one.at,
             series.facts.provider if series and series.facts else "",
         )  # fmt: skip
+
+
+def _lines(rows: Iterable[tuple[object, ...]]) -> str:
+    target = io.StringIO()
+    writer = csv.writer(target, lineterminator="\n")
+    for row in rows:
         writer.writerow([_cell(value) for value in row])
     return target.getvalue()
 
