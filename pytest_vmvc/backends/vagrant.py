@@ -206,15 +206,20 @@ class VagrantProvider:
                         machine.close()
         except BaseException as error:
             try:
-                self._clear(command, resource, folder)
+                self._clear(command, resource, folder, broken=True)
             except VmvcError as second:
                 # The first error tells more; the scope still holds the domain for later nets.
                 error.add_note(str(second))
             raise
         self._clear(command, resource, folder)
 
-    def _clear(self, command: VagrantCommand, resource: Resource, folder: Path) -> None:
-        _destroy(command, resource.name)
+    def _clear(
+        self, command: VagrantCommand, resource: Resource, folder: Path, *, broken: bool = False
+    ) -> None:
+        if broken:  # as quick as can be: somebody may wait for the end of an interrupted run
+            libvirt.destroy(resource.name)
+        else:
+            _destroy(command, resource.name)
         libvirt.remove_log(resource.name)
         vagrant_index.forget(folder)
         self._scope.release(resource)
