@@ -254,9 +254,18 @@ class FakeEnvironment:
             yield child
         finally:
             with self._lock:
-                if child is not None:
+                if child is not None and not _leads_others(child):
                     self._children.discard(child)
 
     def _check(self) -> None:
         if self._dead:
             raise EnvironmentDied(f"{self.name} is gone", hint="the script wanted it")
+
+
+def _leads_others(child: subprocess.Popen[bytes]) -> bool:
+    """Whether a command has left something running, which is to end with the environment."""
+    try:
+        os.killpg(child.pid, 0)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return True

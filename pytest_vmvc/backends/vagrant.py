@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from pytest_vmvc.backends import libvirt, vagrant_boxes, vagrant_offer, vagrant_port
+from pytest_vmvc.backends import (
+    libvirt,
+    vagrant_boxes,
+    vagrant_index,
+    vagrant_offer,
+    vagrant_port,
+)
 from pytest_vmvc.backends.base import ANSWER, Stopwatch, new_nonce
 from pytest_vmvc.backends.optional import Acquire, Arrival, Destination, Shape
 from pytest_vmvc.backends.ssh import SshConnection
@@ -200,16 +206,22 @@ class VagrantProvider:
                         machine.close()
         except BaseException as error:
             try:
-                self._clear(command, resource, folder)
+                self._clear(command, resource, folder, broken=True)
             except VmvcError as second:
                 # The first error tells more; the scope still holds the domain for later nets.
                 error.add_note(str(second))
             raise
         self._clear(command, resource, folder)
 
-    def _clear(self, command: VagrantCommand, resource: Resource, folder: Path) -> None:
-        _destroy(command, resource.name)
+    def _clear(
+        self, command: VagrantCommand, resource: Resource, folder: Path, *, broken: bool = False
+    ) -> None:
+        if broken:  # as quick as can be: somebody may wait for the end of an interrupted run
+            libvirt.destroy(resource.name)
+        else:
+            _destroy(command, resource.name)
         libvirt.remove_log(resource.name)
+        vagrant_index.forget(folder)
         self._scope.release(resource)
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -314,17 +326,20 @@ def _destroy(command: VagrantCommand, domain: str) -> None:
 
 
 class HomeReaper:
-    """Throw-away Vagrant homes, and boxes that were added for a run."""
+    """Throw-away Vagrant homes, boxes that were added for a run, and what Vagrant knows of it."""
 
     name = vagrant_offer.HOME
 
     def inventory(self) -> Sequence[Resource]:
         """All of them, of every run."""
-        return vagrant_offer.leftovers()
+        return [*vagrant_offer.leftovers(), *vagrant_index.leftovers()]
 
     def destroy(self, resource: Resource) -> None:
-        """Remove the folder and everything in it."""
-        shutil.rmtree(resource.name, ignore_errors=True)
+        """Remove the folder and everything in it, or have Vagrant forget it."""
+        if resource.kind == vagrant_index.KIND:
+            vagrant_index.forget(Path(resource.name))
+        else:
+            shutil.rmtree(resource.name, ignore_errors=True)
 
 
 class VagrantReaper:

@@ -288,10 +288,10 @@ class Session:
         terminal.summary(self, terminalreporter)
 
     def pytest_unconfigure(self) -> None:
-        """Give the signals and the scope back."""
+        """Give the scope and the signals back."""
+        self.scope.close()
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
-        self.scope.close()
 
     # --- inside ----------------------------------------------------------------------------------
 

@@ -4,6 +4,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+import psutil
 import pytest
 
 from pytest_vmvc.backends.base import Environment, Stopwatch
@@ -119,6 +120,14 @@ def test_its_inside_is_a_folder_that_goes_with_it(run_scope):
         env.run(["sh", "-c", "echo kept > file"])
         assert (env.folder / "file").read_text() == "kept\n"
     assert not env.folder.exists()
+
+
+def test_what_a_command_leaves_running_ends_with_it(run_scope):
+    with FakeProvider(run_scope).launch() as env:
+        said = env.run(["sh", "-c", "sleep 600 </dev/null >/dev/null 2>&1 & echo $!"]).stdout
+        left = psutil.Process(int(said))
+        assert left.is_running()
+    left.wait(10)
 
 
 def test_its_end_is_told_as_scripted(run_scope):

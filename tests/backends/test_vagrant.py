@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import shutil
@@ -187,6 +188,39 @@ def test_throw_away_homes_are_found_and_removed(empty_path):
     assert (found.name, found.run_id) == (str(home), "r0123456789")
     HomeReaper().destroy(found)
     assert not home.exists()
+
+
+def test_what_vagrant_noted_of_a_machine_is_forgotten(empty_path, monkeypatch):
+    monkeypatch.setenv("VMVC_STATE_DIR", str(empty_path / "state"))
+    run_id, data = "r0123456789", empty_path / "cache" / "vagrant" / "data"
+    folder, other = (
+        f"/tmp/vmvc-{run_id}-ab/vmvc-{run_id}-1",
+        f"/tmp/vmvc-{run_id}-ab/vmvc-{run_id}-2",
+    )
+    mine = {"vagrantfile_path": "/home/me/box"}
+    (data / "machine-index").mkdir(parents=True)
+    index = data / "machine-index" / "index"
+    index.write_text(
+        json.dumps({"version": 1, "machines": {"a": {"vagrantfile_path": folder}, "b": mine}})
+    )
+    # Killed before it was in the index: only the lock is there, and the run's own ledger.
+    rule = f"{other}Vagrantfile{other}/.vagrantdefault".encode()
+    lock = data / f"lock.machine-action-{hashlib.md5(rule).hexdigest()}.lock"
+    lock.touch()
+    ledger = empty_path / "state" / "runs" / run_id / "resources.jsonl"
+    ledger.parent.mkdir(parents=True)
+    written = [("folder", f"/tmp/vmvc-{run_id}-ab"), ("domain", f"vmvc-{run_id}-2-default")]
+    lines = [msgspec.json.encode(Resource(kind=k, name=n, run_id=run_id)) for k, n in written]
+    ledger.write_bytes(b"\n".join(lines))
+
+    found = HomeReaper().inventory()
+    assert {(one.name, one.run_id) for one in found} == {(folder, run_id), (other, run_id)}
+    for one in found:
+        HomeReaper().destroy(one)
+        HomeReaper().destroy(one)
+    assert list(HomeReaper().inventory()) == []
+    assert json.loads(index.read_text()) == {"version": 1, "machines": {"b": mine}}
+    assert not lock.exists()
 
 
 def test_leftovers_carry_a_runs_name(empty_path):

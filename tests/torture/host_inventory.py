@@ -6,6 +6,7 @@ temporary folders is told apart by name; everything else is taken as it is.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -57,7 +58,17 @@ def take(token: str, *, folders: tuple[Path, ...]) -> Inventory:
     # By name: others may have added to theirs.
     found |= {("file", str(path)) for path in DAEMONS.glob(f"{OURS}*")}
     cache = Path(os.environ.get("VMVC_CACHE_DIR") or Path.home() / ".cache/pytest-vmvc")
-    for pattern in (f"{OURS}*", f"*/{OURS}*", f"*/*/{OURS}*", "artefacts/.*.part"):
+    index = cache / "vagrant/data/machine-index/index"
+    if index.exists():
+        machines = json.loads(index.read_bytes())["machines"].values()
+        found |= {("vagrant machine", one["vagrantfile_path"]) for one in machines}
+    for pattern in (
+        f"{OURS}*",
+        f"*/{OURS}*",
+        f"*/*/{OURS}*",
+        "artefacts/.*.part",
+        "vagrant/data/lock.machine*",
+    ):
         found |= {("file", str(path)) for path in cache.glob(pattern)}
     return frozenset(found)
 

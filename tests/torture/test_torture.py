@@ -1,7 +1,7 @@
 """Whatever ends a run, nothing is left of it, nothing hangs, and no result is lost.
 
 The short form is part of the suite. The long one is `tox run -e torture`, which adds to a file of
-recorded runs (VMVC_TORTURE_RECORD); VMVC_TORTURE_RUNS, _SEED and _SCENE choose.
+recorded runs (VMVC_TORTURE_RECORD); VMVC_TORTURE_RUNS, _SEED, _SCENE and _SECONDS choose.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import platform
 import shutil
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,6 +25,8 @@ RUNS = int(os.environ.get("VMVC_TORTURE_RUNS", len(ENDINGS)))
 SEED = int(os.environ.get("VMVC_TORTURE_SEED", "0"))
 SCENE = os.environ.get("VMVC_TORTURE_SCENE", "starts")
 FILE = os.environ.get("VMVC_TORTURE_RECORD")
+ENOUGH_S = float(os.environ.get("VMVC_TORTURE_SECONDS", "inf"))
+BEGAN = time.monotonic()
 
 pytestmark = [pytest.mark.engine, pytest.mark.machine]
 
@@ -47,6 +50,8 @@ def bed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bed]:
 
 @pytest.mark.parametrize("number", range(RUNS))
 def test_an_ended_run_leaves_nothing(bed: Bed, number: int) -> None:
+    if time.monotonic() - BEGAN > ENOUGH_S:
+        pytest.skip("the time is over: VMVC_TORTURE_SECONDS")
     ending = ENDINGS[number % len(ENDINGS)]
     closer = CLOSERS[(number + number // len(ENDINGS) + SEED) % len(CLOSERS)]
     ended = bed.end(ending, closer, SEED + number)
