@@ -110,6 +110,14 @@ def test_next(reading, vmvc_pair):
     reading.judge()
 """
 
+NEXT_CONFTEST = """
+import time
+from pathlib import Path
+
+def pytest_collection():
+    Path(__file__).with_name("started").write_text(str(time.monotonic()))
+"""
+
 CONFTEST = '''
 import dataclasses
 import functools
@@ -195,6 +203,7 @@ class Bed:
         following = folder / "next"
         following.mkdir()
         (following / "test_next.py").write_text(NEXT)
+        (following / "conftest.py").write_text(NEXT_CONFTEST)
         (following / "pytest.ini").write_text("[pytest]\n")
         self._undisturbed_s = 0.0
 
@@ -251,10 +260,7 @@ class Bed:
                 os.killpg(child.pid, signal.SIGKILL)
             child.wait()
         end_s = time.monotonic() - began
-        helped = time.monotonic()
-        if closer != "watchdog":
-            self._have_cleaned(closer)
-        helped_s = time.monotonic() - helped
+        helped_s = 0.0 if closer == "watchdog" else self._have_cleaned(closer)
         left, clean_s = self._left(before, CLEAN_S - helped_s)
         finished, lost, unreadable = self._ledger()
         return Ended(
@@ -369,13 +375,15 @@ class Bed:
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
 
-    def _have_cleaned(self, closer: str) -> None:
+    def _have_cleaned(self, closer: str) -> float:
+        """Returns the seconds that it took; the next start goes on to other things after it."""
+        began = time.monotonic()
         if closer == "next start":
             words = ("--vmvc", "--vmvc-pair=minimal", "--vmvc-output=results")
             following = self._pytest(self.folder / "next", *words, "-p", "no:cacheprovider")
             said, _ = following.communicate(timeout=RUN_S)
             assert following.returncode == 0, said.decode(errors="replace")
-            return
+            return float((self.folder / "next" / "started").read_text()) - began
         done = subprocess.run(
             [sys.executable, "-m", "pytest_vmvc", "clean"],
             cwd=self.folder,
@@ -385,6 +393,7 @@ class Bed:
             timeout=RUN_S,
         )
         assert done.returncode == 0, done.stdout.decode(errors="replace")
+        return time.monotonic() - began
 
     def _ledger(self) -> tuple[int, tuple[str, ...], int]:
         """Tests seen finished, those of them that are not in the file, lines that are no JSON."""
