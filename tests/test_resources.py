@@ -177,6 +177,40 @@ def test_the_folder_of_a_killed_run_is_found_and_removed(monkeypatch, tmp_path):
     assert reaper.inventory() == []
 
 
+def test_the_folder_of_a_killed_run_is_found_where_the_run_wrote_it_down(
+    monkeypatch, tmp_path, state
+):
+    elsewhere, mine = tmp_path / "elsewhere", tmp_path / "mine"
+    for folder in (elsewhere, mine):
+        folder.mkdir()
+    monkeypatch.setattr(resources, "ROOMY", tmp_path / "empty")
+    monkeypatch.setenv("TMPDIR", str(elsewhere))
+    leave_behind("scope = RunScope('r00000000cd').__enter__(); (scope.workdir / 'f').touch()")
+    monkeypatch.setattr(resources.tempfile, "tempdir", str(mine))
+    foreign = Resource(kind="folder", name=str(tmp_path), run_id="r00000000cd")
+    with (state / "runs" / "r00000000cd" / "resources.jsonl").open("ab") as ledger:
+        ledger.write(msgspec.json.encode(foreign) + b"\n")  # has no name of ours: not believed
+
+    (found,) = FolderReaper().inventory()
+
+    assert found.name.startswith(str(elsewhere))
+    FolderReaper().destroy(found)
+    assert list(elsewhere.iterdir()) == []
+
+
+def test_a_zombie_is_no_owner():
+    child = subprocess.Popen(["sleep", "600"])
+    _, started = resources._state(child.pid)
+    owner = Owner(pid=child.pid, started=started, boot_id=resources.boot_id())
+    assert owner.alive()
+    child.kill()
+    owner.await_end()
+    assert resources._state(child.pid)[0] == "Z"
+    assert not owner.alive()
+    child.wait()
+    owner.await_end()
+
+
 def test_a_roomy_folder_is_held_found_and_removed():
     with RunScope() as scope:
         with scope.roomy_folder() as folder:

@@ -329,6 +329,18 @@ def test_the_reaper_finds_and_destroys_by_label(client, busybox_image, run_scope
     assert not [one for one in reaper.inventory() if one.name == name]
 
 
+@engine_test
+def test_images_that_a_run_has_built_are_found_and_destroyed(busybox_tar, run_scope):
+    name = run_scope.new_name()
+    docker.import_image(busybox_tar, f"vmvc/{name}", "1", timeout_s=60)
+    reaper = DockerReaper()
+    (found,) = [one for one in reaper.inventory() if name in one.name]
+    assert (found.kind, found.run_id) == (docker_reaper.IMAGE, run_scope.run_id)
+    reaper.destroy(found)
+    reaper.destroy(found)
+    assert not [one for one in reaper.inventory() if name in one.name]
+
+
 def test_where_no_engine_is_installed_nothing_is_left_behind(tmp_path, monkeypatch):
     reaper = DockerReaper(f"unix://{tmp_path}/none.sock")
     monkeypatch.setattr(docker_reaper, "ENGINES", ())

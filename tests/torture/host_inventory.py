@@ -18,7 +18,8 @@ from pathlib import Path
 
 ASK_S = 30.0
 POLL_S = 0.1
-SHARED = (Path("/tmp"), Path("/var/tmp"), Path("/dev/shm"))
+SHARED = (Path("/var/tmp"), Path("/dev/shm"))
+"""Beside the temporary folder of the runs, which is theirs alone."""
 OURS = "vmvc-r"
 RUN_ID = re.compile("r[0-9a-f]{10}")
 DAEMONS = Path("/var/log/libvirt/qemu")
