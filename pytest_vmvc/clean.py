@@ -51,10 +51,12 @@ def reapers() -> tuple[Reaper, ...]:
     from pytest_vmvc.backends.registry import RegistryReaper
     from pytest_vmvc.backends.second_engine import EngineReaper
     from pytest_vmvc.backends.vagrant import VagrantReaper
+    from pytest_vmvc.backends.vagrant_offer import HomeReaper
 
     return (
         DockerReaper(),
         VagrantReaper(),
+        HomeReaper(),
         QemuReaper(),
         EngineReaper(),
         RegistryReaper(),

@@ -114,8 +114,14 @@ def domains() -> list[str]:
 
 
 def running(domain: str) -> bool:
-    """Whether the domain's state is ``running``; an unknown domain does not run."""
+    """Whether the domain's state is ``running``; an unknown domain does not run.
+
+    Raises `Unavailable` where libvirt cannot tell, and `CommandTimedOut`.
+    """
     done = virsh("domstate", domain, check=False)
+    said = done.stderr.decode(errors="replace")
+    if done.exit_status != 0 and "failed to get domain" not in said:
+        raise explain_refusal(said)
     return done.exit_status == 0 and done.stdout.strip() == b"running"
 
 

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from pytest_vmvc.backends import libvirt, vagrant_boxes, vagrant_offer, vagrant_port
+from pytest_vmvc.backends import libvirt, vagrant_boxes, vagrant_port
 from pytest_vmvc.backends.base import ANSWER, Stopwatch, new_nonce
+from pytest_vmvc.backends.console import one_line
 from pytest_vmvc.backends.optional import Acquire, Arrival, Destination, Shape
 from pytest_vmvc.backends.ssh import SshConnection
 from pytest_vmvc.backends.ssh_config import parse_ssh_config
@@ -275,9 +276,13 @@ def _login(command: VagrantCommand, folder: Path) -> Iterator[SshConnection]:
     try:
         config = parse_ssh_config(command.ssh_config())  # type: ignore[no-untyped-call] # library
     except CommandTimedOut as error:
-        raise LaunchTimedOut(f"`vagrant ssh-config` did not answer: {error.message}") from error
+        raise LaunchTimedOut(
+            f"`vagrant ssh-config` did not answer: {error.message}", hint="see `vmvc doctor`"
+        ) from error
     except CommandFailed as error:
-        raise LaunchFailed(f"`vagrant ssh-config` failed: {error.hint}") from error
+        raise LaunchFailed(
+            f"`vagrant ssh-config` failed: {error.message}", hint=error.hint or "see `vmvc doctor`"
+        ) from error
     connection = SshConnection(config, folder)
     try:
         connection.open(timeout_s=LOGIN_TIMEOUT_S)
@@ -307,28 +312,35 @@ def _destroy(command: VagrantCommand, domain: str) -> None:
             if not libvirt.remains(domain):
                 return
     except (CommandFailed, CommandTimedOut, Unavailable) as error:
-        raise TeardownFailed(f"libvirt cannot tell whether {domain} is gone: {error}") from error
+        raise TeardownFailed(
+            f"libvirt cannot tell whether {domain} is gone: {one_line(str(error))}",
+            hint="start libvirtd, then run `vmvc clean`",
+        ) from error
     libvirt.destroy(domain)
 
 
 class VagrantReaper:
-    """Finds and destroys the domains, volumes and homes that runs have left behind."""
+    """Finds and destroys the domains and volumes that runs have left behind."""
 
     name = "vagrant"
 
     def inventory(self) -> Sequence[Resource]:
-        """Domains and disks with a run's name, where libvirt answers; throw-away homes."""
-        homes = vagrant_offer.leftovers()
+        """Domains and disks with a run's name; raises `Unavailable` where libvirt does not answer.
+
+        None where libvirt is not installed.
+        """
+        if shutil.which("virsh") is None:
+            return []
         try:
-            return [*homes, *libvirt.leftovers()]
-        except (Unavailable, CommandFailed, CommandTimedOut):
-            return homes
+            return libvirt.leftovers()
+        except CommandFailed as error:
+            raise libvirt.explain_refusal(error.hint) from error
+        except CommandTimedOut as error:
+            raise Unavailable(error.message, hint="restart libvirtd") from error
 
     def destroy(self, resource: Resource) -> None:
         """Destroy it and verify that; raises `TeardownFailed`."""
-        if resource.kind == vagrant_offer.HOME:
-            shutil.rmtree(resource.name, ignore_errors=True)
-        elif resource.kind == "volume":
+        if resource.kind == "volume":
             libvirt.delete_volume(resource.name)
         else:
             libvirt.destroy(resource.name)

@@ -82,11 +82,20 @@ def _add(name: str, url: str, home: Path, deadline_s: float) -> float:
     return present_s
 
 
-def leftovers() -> Sequence[Resource]:
-    """Throw-away homes and boxes of any run."""
-    return [
-        Resource(kind=HOME, name=str(path), run_id=match[1])
-        for place in (cache_dir(), vagrant_boxes.home() / "boxes")
-        for path in place.glob("vmvc-r*")
-        if (match := NAME.fullmatch(path.name))
-    ]
+class HomeReaper:
+    """Finds and removes the throw-away homes and boxes of any run."""
+
+    name = "vagrant-home"
+
+    def inventory(self) -> Sequence[Resource]:
+        """Folders with a run's name where we make such."""
+        return [
+            Resource(kind=HOME, name=str(path), run_id=match[1])
+            for place in (cache_dir(), vagrant_boxes.home() / "boxes")
+            for path in place.glob("vmvc-r*")
+            if (match := NAME.fullmatch(path.name))
+        ]
+
+    def destroy(self, resource: Resource) -> None:
+        """Remove the folder and everything in it."""
+        shutil.rmtree(resource.name, ignore_errors=True)
