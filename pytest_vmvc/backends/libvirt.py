@@ -38,14 +38,17 @@ QEMU_USERS = ("libvirt-qemu", "qemu")
 KVM = Path("/dev/kvm")
 
 
-def virsh(*words: str | Path, timeout_s: float = QUERY_TIMEOUT_S, check: bool = True) -> Completed:
-    """Ask the system's libvirt daemon; errors as of `process.run`."""
+def virsh(*words: str | Path, timeout_s: float | None = None, check: bool = True) -> Completed:
+    """Ask the system's libvirt daemon, for `QUERY_TIMEOUT_S`; errors as of `process.run`."""
     return process.run(
-        ["virsh", "-q", "-c", URI, *words], timeout_s=timeout_s, env={"LC_ALL": "C"}, check=check
+        ["virsh", "-q", "-c", URI, *words],
+        timeout_s=QUERY_TIMEOUT_S if timeout_s is None else timeout_s,
+        env={"LC_ALL": "C"},
+        check=check,
     )
 
 
-def _text(*words: str, timeout_s: float = QUERY_TIMEOUT_S) -> str:
+def _text(*words: str, timeout_s: float | None = None) -> str:
     return virsh(*words, timeout_s=timeout_s).stdout.decode(errors="replace")
 
 

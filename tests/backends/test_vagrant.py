@@ -3,7 +3,9 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import stat
 import tarfile
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -26,7 +28,7 @@ from pytest_vmvc.backends.vagrantfile import ruby_string, vagrantfile
 from pytest_vmvc.errors import BuildFailed, TeardownFailed, Unavailable, UsageError
 from pytest_vmvc.process import run
 from pytest_vmvc.resources import Resource, RunScope
-from pytest_vmvc.subjects import debian
+from pytest_vmvc.subjects import debian, guest
 from tests.backends.contract import ProviderContract
 
 SPEC = VagrantSpec(box="vmvc/debian", userland="Debian", tier="tcg")
@@ -296,6 +298,32 @@ class TestContract(ProviderContract):
         settings = shared_env.run(["sshd", "-T"]).stdout.decode()
         assert "passwordauthentication no" in settings
         assert shared_env.run(["getent", "shadow", "vagrant"]).stdout.startswith(b"vagrant:*:")
+
+    def test_the_key_that_everybody_has_opens_nothing(self, shared_env: Environment) -> None:
+        assert isinstance(shared_env, VagrantMachine)
+        allowed = shared_env.run(["cat", "/home/vagrant/.ssh/authorized_keys"]).stdout.decode()
+        assert guest.PUBLIC_KEY.split()[1] not in allowed
+        assert len(allowed.split("\n")) == 2
+        for place in ("/root/.ssh/authorized_keys", "/etc/ssh/authorized_keys"):
+            assert shared_env.run(["cat", place]).exit_status != 0
+        assert shared_env._connection is not None
+        [key] = shared_env._connection._config.identity_files
+        # Made for this machine, in its own folder, which goes with it.
+        assert Path(key).is_relative_to(Path(tempfile.gettempdir()))
+        assert shared_env.name in key
+        assert stat.S_IMODE(Path(key).stat().st_mode) == 0o600
+        for folder in Path(key).parents:
+            if folder.name.startswith("vmvc-r") and shared_env.name not in folder.name:
+                assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+    def test_it_listens_to_ssh_alone_and_knows_nothing_of_our_environment(
+        self, shared_env: Environment
+    ) -> None:
+        listening = shared_env.run(["ss", "-Hltn"]).stdout.decode().splitlines()
+        assert {line.split()[3].rpartition(":")[2] for line in listening} == {"22"}
+        names = [line.partition("=")[0] for line in
+                 shared_env.run(["env"]).stdout.decode().splitlines()]  # fmt: skip
+        assert not [name for name in names if name.startswith(("VMVC_", "VAGRANT_", "PYTEST"))]
 
     def test_status_255_of_a_command_is_data(self, shared_env: Environment) -> None:
         assert shared_env.run(["sh", "-c", "exit 255"]).exit_status == 255

@@ -12,10 +12,12 @@ import msgspec
 import pytest
 
 from pytest_vmvc.backends import qemu
+from pytest_vmvc.backends.base import Environment, Provider
 from pytest_vmvc.backends.machine import QemuMachine
 from pytest_vmvc.backends.qemu import MachineSpec, QemuReaper
 from pytest_vmvc.backends.qmp import Monitor
-from pytest_vmvc.errors import VmvcError
+from pytest_vmvc.errors import Unavailable, VmvcError
+from pytest_vmvc.model import Facts
 from pytest_vmvc.resources import RunScope
 from pytest_vmvc.subjects import minimal
 from pytest_vmvc.subjects.archive import file, write_cpio
@@ -89,3 +91,37 @@ def one_clear_line(error: BaseException) -> str:
     assert text.isprintable(), text
     assert error.hint, text
     return text
+
+
+PLANTED: dict[str, Provider] = {}
+"""Subjects for the pair of a run under test, which is made in this process."""
+
+
+class Doomed:
+    """A provider of real machines, some of which are killed as soon as they have answered."""
+
+    def __init__(self, provider: Provider, doomed: Callable[[int], bool]) -> None:
+        self._provider = provider
+        self._doomed = doomed
+        self.name, self.kind = provider.name, provider.kind
+        self.started = 0
+
+    @property
+    def facts(self) -> Facts:
+        # Not emulated, so that no battery is run first.
+        return msgspec.structs.replace(self._provider.facts, accelerator="kvm-hw")
+
+    def probe(self) -> Unavailable | None:
+        return self._provider.probe()
+
+    def prepare(self) -> None:
+        self._provider.prepare()
+
+    @contextmanager
+    def launch(self, *, deadline_s: float = 300.0) -> Iterator[Environment]:
+        self.started += 1
+        with self._provider.launch(deadline_s=deadline_s) as machine:
+            if self._doomed(self.started):
+                assert isinstance(machine, QemuMachine)
+                send(machine, signal.SIGKILL)
+            yield machine

@@ -20,7 +20,7 @@ import msgspec
 import psutil
 import pytest
 
-from pytest_vmvc import process
+from pytest_vmvc import ledger, process
 from pytest_vmvc.backends import agent, snapshot
 from pytest_vmvc.backends.agent import AgentChannel
 from pytest_vmvc.backends.base import Stopwatch
@@ -97,11 +97,11 @@ CHATTER = f"""{MOUNTED}
 echo vmvc:nonce {NONCE}
 printf 'vmvc:nonce 0123'
 printf '\\033[2J\\033[31m'
-head -c 100000 /dev/zero
+head -c 5000 /dev/zero
 echo
-head -c 500000 /dev/zero | tr '\\000' x
+head -c 20000 /dev/zero | tr '\\000' x
 echo
-head -c 100000 /dev/urandom
+head -c 5000 /dev/urandom
 exec yes flood
 """
 ENDS = "#!/bin/sh\nexit 3\n"
@@ -446,6 +446,81 @@ class TestDisk:
             done = machine.run(read, timeout_s=BOOT_S)
             assert done.exit_status in (0, 1)
             assert machine.alive()
+        assert nothing_left(scope)
+
+
+# --- a run whose guests die ----------------------------------------------------------------------
+
+RUN_CONFTEST = """
+import pytest
+from pytest_vmvc.backends.fake import FakeProvider
+from pytest_vmvc.resources import RunScope
+from pytest_vmvc.subjects import Pair
+from tests.faults.guests import PLANTED
+
+@pytest.fixture(scope="session")
+def vmvc_watch():
+    return lambda: lambda: ()
+
+@pytest.fixture(scope="session")
+def vmvc_load_pair():
+    with RunScope() as scope:
+        container = FakeProvider(scope)
+        yield lambda name: Pair(name=name, subjects={"container": container, **PLANTED})
+"""
+RUN_CLAIM = """
+from pytest_vmvc import claim, below
+
+@claim(
+    "own.start",
+    quote="it starts soon",
+    readings={
+        "container-soon": below("container", "start_s", 60, "s"),
+        "vm-soon": below("vm", "start_s", 60, "s"),
+    },
+)
+def test_start(reading, cold_start):
+    '''From request to answer.'''
+    reading.judge(cold_start)
+"""
+
+
+@pytest.mark.machine
+class TestRun:
+    @pytest.fixture
+    def run(self, pytester, monkeypatch, restored):
+        """Measure the container beside machines that may be doomed; gives outcome and log."""
+        monkeypatch.setenv("VMVC_STATE_DIR", str(pytester.path / "state"))
+        pytester.makeconftest(RUN_CONFTEST)
+        pytester.makepyfile(test_own=RUN_CLAIM)
+
+        def measure(doomed: Callable[[int], bool]):
+            monkeypatch.setitem(guests.PLANTED, "vm", guests.Doomed(restored, doomed))
+            done = pytester.runpytest(
+                "--vmvc", "--vmvc-pair=minimal", "test_own.py", "-p", "no:cacheprovider"
+            )
+            return done, ledger.read(pytester.path / "vmvc-results" / "latest" / "results.jsonl")
+
+        return measure
+
+    def test_two_dead_guests_are_retried_and_counted(self, run, scope):
+        # The very first is the warm-up's.
+        done, log = run(lambda start: start in (1, 4))
+        done.assert_outcomes(passed=2)
+        assert [(one.subject, one.block) for one in log.retries] == [("vm", 0), ("vm", 1)]
+        assert all("QEMU ended" in one.error for one in log.retries)
+        starts = [one for one in log.observations if one.metric == "start_s"]
+        assert sorted(one.subject for one in starts) == ["container"] * 6 + ["vm"] * 6
+        assert nothing_left(scope)
+
+    def test_all_dead_are_an_error_and_what_was_measured_stays(self, run, scope):
+        done, log = run(lambda start: start > 2)
+        done.assert_outcomes(errors=2)
+        done.stdout.fnmatch_lines(["*EnvironmentDied: vmvc-* died: QEMU ended*"])
+        assert len(log.retries) == 2
+        assert log.observations
+        assert log.end is not None
+        assert not [one for one in log.results if one.judgement.verdict.value == "SUPPORTED"]
         assert nothing_left(scope)
 
 

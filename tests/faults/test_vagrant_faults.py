@@ -350,7 +350,6 @@ class TestNobodyListens:
 def test_a_daemon_that_stops_under_a_machine(daemon, plays, scope, tmp_path, monkeypatch):
     """One domain through all of it: a daemon that hangs, that is killed, that comes back."""
     monkeypatch.setattr(libvirt, "QUERY_TIMEOUT_S", SHORT_S)
-    monkeypatch.setattr(libvirt.virsh, "__kwdefaults__", {"timeout_s": 4 * SHORT_S, "check": True})
     monkeypatch.setattr(libvirt, "PROBE_TIMEOUT_S", SHORT_S)
     resource = scope.hold("domain", f"{scope.new_name()}-default")
     daemon.run_domain(resource.name)
