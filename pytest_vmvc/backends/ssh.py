@@ -35,6 +35,7 @@ END_TIMEOUT_S = 20.0
 
 CHECK_TIMEOUT_S = 10.0
 LINE_KEPT = 300
+NOT_ENDED = "nor could it be ended there: the machine or its ssh server may be stopped or hung"
 
 # $0 is the command's token; the shell stays, so that a signal's number comes back as 128 + n and
 # the command can be found again by the token.
@@ -136,18 +137,18 @@ class SshConnection:
             try:
                 out, err = process.communicate(child, stdin, timeout_s=timeout_s)
             except subprocess.TimeoutExpired:
-                self._end_command(token)
+                ended = self._end_command(token)
                 raise CommandTimedOut(
                     f"`{process.title(argv[:4])}` did not end within {timeout_s:g} s "
                     "in the machine",
-                    hint="it was ended there",
+                    hint="it was ended there" if ended else NOT_ENDED,
                 ) from None
             except process.OutputTooLong:
-                self._end_command(token)
+                ended = self._end_command(token)
                 raise InfrastructureError(
                     f"`{process.title(argv[:4])}` printed more than "
                     f"{process.OUTPUT_LIMIT_BYTES >> 20} MiB in the machine",
-                    hint="it was ended there",
+                    hint="it was ended there" if ended else NOT_ENDED,
                 ) from None
         if child.returncode == SSH_FAILED and not self.connected():
             said = err.decode(errors="replace").strip().splitlines()
@@ -177,11 +178,12 @@ class SshConnection:
             start_new_session=True,
         )
 
-    def _end_command(self, token: str) -> None:
-        """End what carries the token on the far side; no error where that cannot be reached."""
+    def _end_command(self, token: str) -> bool:
+        """End what carries the token on the far side; false where that cannot be reached."""
         child = self._start(["sh", "-c", END_COMMAND])
         with _ended(child), suppress(subprocess.TimeoutExpired, process.OutputTooLong):
             process.communicate(child, f"{token}\n".encode(), timeout_s=END_TIMEOUT_S)
+        return child.returncode == 0
 
     @property
     def _control(self) -> list[str]:
