@@ -5,10 +5,9 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 import signal
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import psutil
@@ -69,22 +68,22 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def plays(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, impatient: None) -> Callable[..., None]:
+def plays(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, impatient: None
+) -> Callable[[Mapping[str, str]], None]:
     """Put a program in Vagrant's place: what its commands do is given, the rest goes well."""
     folder = tmp_path / "bin"
     folder.mkdir()
     monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
 
-    def play(**faults: str) -> None:
-        wanted = WELL | {name.replace("_", " ").strip(): text for name, text in faults.items()}
-        wanted |= {"--version": faults["version"]} if "version" in faults else {}
-        wanted |= {"ssh-config": faults["ssh_config"]} if "ssh_config" in faults else {}
+    def play(faults: Mapping[str, str]) -> None:
+        wanted = WELL | faults
         cases = "".join(f'  "{name}"*)\n{text}\n;;\n' for name, text in wanted.items())
         program = folder / "vagrant"
         program.write_text(f'#!/bin/sh\necho "$*" >>{tmp_path}/said\ncase "$*" in\n{cases}esac\n')
         program.chmod(0o755)
 
-    play()
+    play({})
     return play
 
 
@@ -130,7 +129,7 @@ class TestUp:
         ],
     )
     def test_whatever_it_does_the_start_ends(self, plays, scope, tmp_path, script, error, text):
-        plays(up=script)
+        plays({"up": script})
         before, memory_bytes = children(), psutil.Process().memory_info().rss
         one = provider(scope, tmp_path)
         with pytest.raises(error) as caught, one.launch(deadline_s=2 * SHORT_S):
@@ -145,9 +144,11 @@ class TestUp:
     def test_another_that_calls_is_not_the_machine(self, plays, scope, tmp_path):
         # The nonce is for whoever dials; without it back on the same wire there is no answer.
         plays(
-            up="port=$(sed -n 's/.*port=\\([0-9]*\\).*/\\1/p' Vagrantfile | head -n 1)\n"
-            'exec bash -c "exec 3<>/dev/tcp/127.0.0.1/$port; '
-            f'echo vmvc:nonce {"0" * 32} >&3; exec sleep 1000"'
+            {
+                "up": "port=$(sed -n 's/.*port=\\([0-9]*\\).*/\\1/p' Vagrantfile | head -n 1)\n"
+                'exec bash -c "exec 3<>/dev/tcp/127.0.0.1/$port; '
+                f'echo vmvc:nonce {"0" * 32} >&3; exec sleep 1000"'
+            }
         )
         one = provider(scope, tmp_path)
         with (
@@ -172,7 +173,7 @@ class TestUp:
     def test_a_login_that_makes_no_sense_is_a_failed_start(
         self, plays, scope, tmp_path, script, error, text
     ):
-        plays(ssh_config=script)
+        plays({"ssh-config": script})
         with (
             pytest.raises(error, match=text) as caught,
             provider(scope, tmp_path, ssh=True).launch(deadline_s=LONG_S),
@@ -189,23 +190,23 @@ class TestUp:
 @pytest.mark.parametrize(
     ("command", "script", "error"),
     [
-        ("plugin_list", "echo hello", Unavailable),
-        ("plugin_list", "echo 1,2", Unavailable),
-        ("plugin_list", "echo 1,,plugin-name", Unavailable),
-        ("plugin_list", "echo '1,x,plugin-version,1%!(VAGRANT_COMMA)2%!(VAGRANT_COMMA)3'",
+        ("plugin list", "echo hello", Unavailable),
+        ("plugin list", "echo 1,2", Unavailable),
+        ("plugin list", "echo 1,,plugin-name", Unavailable),
+        ("plugin list", "echo '1,x,plugin-version,1%!(VAGRANT_COMMA)2%!(VAGRANT_COMMA)3'",
          Unavailable),
-        ("plugin_list", NOISE, Unavailable),
-        ("plugin_list", "echo broken >&2; exit 1", CommandFailed),
-        ("plugin_list", "exec sleep 1000", CommandTimedOut),
-        ("plugin_list", "exec yes", CommandFailed),
-        ("version", "echo 2.3.4", Unavailable),
-        ("version", NOISE, Unavailable),
+        ("plugin list", NOISE, Unavailable),
+        ("plugin list", "echo broken >&2; exit 1", CommandFailed),
+        ("plugin list", "exec sleep 1000", CommandTimedOut),
+        ("plugin list", "exec yes", CommandFailed),
+        ("--version", "echo 2.3.4", Unavailable),
+        ("--version", NOISE, Unavailable),
     ],
 )  # fmt: skip
 def test_what_is_no_vagrant_is_told_before_anything_starts(
     plays, scope, tmp_path, command, script, error
 ):
-    plays(**{command: script})
+    plays({command: script})
     with pytest.raises(error) as caught:
         _ = provider(scope, tmp_path).facts
     assert "vagrant" in one_clear_line(caught.value)
@@ -214,7 +215,7 @@ def test_what_is_no_vagrant_is_told_before_anything_starts(
 
 @pytest.mark.usefixtures("no_domains")
 def test_fields_that_are_missing_are_not_known(plays, scope, tmp_path):
-    plays(plugin_list="echo 1,,plugin-name,other")
+    plays({"plugin list": "echo 1,,plugin-name,other"})
     assert "vagrant-libvirt ?" in provider(scope, tmp_path).facts.version
 
 
@@ -293,7 +294,7 @@ class TestBox:
         with pytest.raises(BuildFailed, match="is no box for libvirt") as caught:
             add(box(tmp_path))
         one_clear_line(caught.value)
-        plays(box_add="exec sleep 1000")
+        plays({"box add": "exec sleep 1000"})
         with pytest.raises(BuildFailed, match="did not take the box") as caught:
             add(box(tmp_path))
         one_clear_line(caught.value)
@@ -378,7 +379,7 @@ def test_a_daemon_that_stops_under_a_machine(daemon, plays, scope, tmp_path, mon
         daemon.start()
         assert [one.name for one in VagrantReaper().inventory()] == [resource.name]
         # Vagrant, asked to destroy it, never ends; libvirt itself does it then.
-        plays(destroy="exec sleep 1000")
+        plays({"destroy": "exec sleep 1000"})
         vagrant._destroy(command, resource.name)
         assert VagrantReaper().inventory() == []
         assert not machine.alive()
@@ -397,6 +398,6 @@ def vagrant_command(folder: Path):
 def test_a_vagrant_that_says_it_has_destroyed_is_not_believed(daemon, plays, scope, tmp_path):
     name = f"{scope.new_name()}-default"
     daemon.run_domain(name)
-    plays(destroy=f"echo {shlex.quote('==> default: Removing domain...')}")
+    plays({"destroy": "echo '==> default: Removing domain...'"})
     vagrant._destroy(vagrant_command(tmp_path), name)
     assert libvirt.domains() == []
