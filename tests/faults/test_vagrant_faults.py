@@ -37,6 +37,7 @@ SHORT_S = 0.5
 LONG_S = 60.0
 GROWTH_BYTES = 100 << 20
 BOX = "vmvc/none"
+Play = Callable[[Mapping[str, str]], None]
 
 WELL = {
     "plugin list": "echo '1,,plugin-name,vagrant-libvirt'; "
@@ -62,6 +63,7 @@ def scope(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[RunScope]
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(process, "KILL_GRACE_S", SHORT_S)
+    monkeypatch.setattr(process, "OUTPUT_LIMIT_BYTES", 1 << 20)
     monkeypatch.setattr(vagrant, "DESTROY_TIMEOUT_S", SHORT_S)
     monkeypatch.setattr(vagrant_boxes, "BOX_ADD_TIMEOUT_S", SHORT_S)
     monkeypatch.setattr(vagrant_diagnosis, "VERSION_TIMEOUT_S", SHORT_S)
@@ -167,7 +169,7 @@ class TestUp:
             ("echo Host x; echo HostName a; echo User b", LaunchFailed, "IdentityFile missing"),
             ("exit 1", LaunchFailed, "`vagrant ssh-config` failed"),
             ("exec sleep 1000", LaunchTimedOut, "`vagrant ssh-config` did not answer"),
-            ("yes Host", LaunchFailed, "printed more than 64 MiB"),
+            ("yes Host", LaunchFailed, "printed more than 1 MiB"),
         ],
     )
     def test_a_login_that_makes_no_sense_is_a_failed_start(
