@@ -66,7 +66,8 @@ def reapers() -> tuple[Reaper, ...]:
     from pytest_vmvc.backends.qemu import QemuReaper
     from pytest_vmvc.backends.registry import RegistryReaper
     from pytest_vmvc.backends.second_engine import EngineReaper
-    from pytest_vmvc.backends.vagrant import HomeReaper, VagrantReaper
+    from pytest_vmvc.backends.vagrant import VagrantReaper
+    from pytest_vmvc.backends.vagrant_offer import HomeReaper
 
     return (
         QemuReaper(),

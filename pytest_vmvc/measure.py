@@ -5,11 +5,14 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from typing import TypeVar
 
 import msgspec
 
 from pytest_vmvc.errors import InfrastructureError
 from pytest_vmvc.model import Scalar
+
+T = TypeVar("T")
 
 RETRIES = 2
 """Infrastructure errors tolerated per sample; each is counted in the record."""
@@ -74,18 +77,19 @@ def interleave(
             return
         on_block(block, plan.blocks)
         for position, subject in enumerate(order):
-            sample = _take(takers[subject], partial(on_retry, subject, block))
+            sample = retried(takers[subject], partial(on_retry, subject, block))
             yield Taken(subject=subject, block=block, position=position, sample=sample)
     on_block(plan.blocks, plan.blocks)
 
 
-def _take(taker: Callable[[], Sample], on_retry: Callable[[InfrastructureError], None]) -> Sample:
+def retried(work: Callable[[], T], on_retry: Callable[[InfrastructureError], None]) -> T:
+    """Work, again after an `InfrastructureError`, up to `RETRIES` times; the last one is raised."""
     for _ in range(RETRIES):
         try:
-            return taker()
+            return work()
         except InfrastructureError as error:
             on_retry(error)
-    return taker()
+    return work()
 
 
 def _shuffled(subjects: Sequence[str], coin: random.Random) -> tuple[str, ...]:

@@ -115,3 +115,35 @@ def _ends(pid: int) -> bool:
         return bool(select.select([descriptor], [], [], 5.0)[0])
     finally:
         os.close(descriptor)
+
+
+def test_output_without_end_is_cut_and_its_maker_ended(monkeypatch):
+    monkeypatch.setattr(process, "OUTPUT_LIMIT_BYTES", 1 << 20)
+    for script in ("yes", "yes >&2", "trap '' PIPE; yes; yes"):
+        with pytest.raises(CommandFailed, match="printed more than 1 MiB"):
+            process.run(["sh", "-c", script], timeout_s=60)
+
+
+def test_output_in_reach_of_the_bound_is_whole(monkeypatch):
+    monkeypatch.setattr(process, "OUTPUT_LIMIT_BYTES", 1 << 20)
+    script = "head -c 500000 /dev/zero; head -c 500000 /dev/zero >&2"
+    done = process.run(["sh", "-c", script], timeout_s=60)
+    assert (len(done.stdout), len(done.stderr)) == (500_000, 500_000)
+
+
+def test_input_goes_in_while_output_comes_out():
+    data = os.urandom(3_000_000)
+    assert process.run(["cat"], stdin=data, timeout_s=60).stdout == data
+    # Nobody reads it to its end: no error, as for a pipe of a shell.
+    assert process.run(["head", "-c", "3"], stdin=data, timeout_s=60).stdout == data[:3]
+
+
+def test_who_closes_its_output_is_waited_for():
+    assert process.run(["sh", "-c", "exec >&- 2>&-; sleep 0.1"], timeout_s=60).exit_status == 0
+    with pytest.raises(CommandTimedOut):
+        process.run(["sh", "-c", "exec >&- 2>&-; sleep 600"], timeout_s=0.2)
+
+
+def test_a_title_is_one_short_line():
+    assert process.title(["sh", "-c", "echo a\n  echo b\x1b[2J"]) == "sh -c echo a echo b[2J"
+    assert len(process.title(["x" * 1000])) == process.TITLE_KEPT

@@ -21,13 +21,16 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 
-from pytest_vmvc.errors import CommandTimedOut, EnvironmentDied
+from pytest_vmvc.errors import CommandTimedOut, EnvironmentDied, InfrastructureError
 from pytest_vmvc.model import Completed
+from pytest_vmvc.process import title
 
 KILL_GRACE_S = 10.0
 """Seconds that the guest has to report a command that it was told to end."""
 SKIP_INTERVAL_S = 0.2
 CHUNK_BYTES = 1 << 20
+OUTPUT_LIMIT_BYTES = 64 << 20
+"""Most that a command may print; its output is held in the guest's memory and in ours."""
 HEADER_BYTES = 128
 """More than the first line of any reply."""
 
@@ -132,12 +135,15 @@ class _Reply:
     def __init__(self, request_id: bytes) -> None:
         self.id = request_id
         self.exit_status = -1
-        self._header = re.compile(rb"vmvc:done " + request_id + rb" (\d+) (\d+) (\d+)\n")
+        # Numbers of a guest: so many digits and no more.
+        self._header = re.compile(
+            rb"vmvc:done " + request_id + rb" (\d{1,3}) (\d{1,15}) (\d{1,15})\n"
+        )
         self._buffer = bytearray()
         self._sizes: tuple[int, int] | None = None
 
     def add(self, data: bytes) -> None:
-        """Take in what has arrived."""
+        """Take in what has arrived; raises `InfrastructureError` when it announces too much."""
         self._buffer += data
         if self._sizes is None:
             match = self._header.search(self._buffer)
@@ -145,6 +151,12 @@ class _Reply:
                 del self._buffer[:-HEADER_BYTES]
                 return
             status, out_bytes, err_bytes = (int(number) for number in match.groups())
+            if out_bytes + err_bytes > OUTPUT_LIMIT_BYTES:
+                raise InfrastructureError(
+                    f"the guest announces {out_bytes + err_bytes} bytes of output",
+                    hint=f"a command may print {OUTPUT_LIMIT_BYTES >> 20} MiB; "
+                    "write to a file inside instead",
+                )
             self.exit_status, self._sizes = status, (out_bytes, err_bytes)
             del self._buffer[: match.end()]
 
@@ -175,7 +187,8 @@ class AgentChannel:
     def answer(self, nonce: str) -> None:
         """Have the guest print the nonce on its console, which is where it is waited for."""
         self._requests.settimeout(KILL_GRACE_S)
-        self._send(b"\nvmvc:answer %s\n" % nonce.encode())
+        with suppress(TimeoutError):  # who waits for the answer will say that there is none
+            self._send(b"\nvmvc:answer %s\n" % nonce.encode())
 
     def run(self, argv: Sequence[str], *, timeout_s: float, stdin: bytes) -> Completed:
         """Run a command; raises `CommandTimedOut`, `EnvironmentDied` and ValueError."""
@@ -207,10 +220,13 @@ class AgentChannel:
             self._send(head + stdin)
             self._fill(reply, deadline)
         except TimeoutError:
-            self._end(reply, sent=bool(stdin))
+            ended = self._end(reply, sent=bool(stdin))
             raise CommandTimedOut(
-                f"`{' '.join(words[:4])}` did not end within {timeout_s:g} s in {self._name}",
-                hint="it was ended",
+                f"`{title(words[:4])}` did not end within {timeout_s:g} s in {self._name}",
+                hint="it was ended"
+                if ended
+                else f"nor did the guest say within {KILL_GRACE_S:g} s that it was ended: "
+                "it may be stopped or hung",
             ) from None
         out, err = reply.streams
         return Completed(
@@ -221,8 +237,8 @@ class AgentChannel:
             duration_s=time.monotonic() - started,
         )
 
-    def _end(self, reply: _Reply, *, sent: bool) -> None:
-        """End the request's process group and see it reported; a guest that hangs is left."""
+    def _end(self, reply: _Reply, *, sent: bool) -> bool:
+        """End the request's process group and see it reported, or not; a hung guest is left."""
         until = time.monotonic() + KILL_GRACE_S
         try:
             self._kills.settimeout(KILL_GRACE_S)
@@ -235,9 +251,10 @@ class AgentChannel:
                 with suppress(TimeoutError):
                     self._fill(reply, min(until, time.monotonic() + SKIP_INTERVAL_S))
         except TimeoutError:
-            return
+            pass
         except OSError as error:
             raise self._died() from error
+        return reply.complete
 
     def _fill(self, reply: _Reply, deadline: float) -> None:
         while not reply.complete:

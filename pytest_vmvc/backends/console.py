@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import threading
 from collections.abc import Mapping
@@ -14,6 +15,10 @@ CHUNK_BYTES = 1 << 16
 OVERLAP_BYTES = 256
 """Longer than any text that is looked for: it may arrive in pieces."""
 JOIN_TIMEOUT_S = 10.0
+WORDS_KEPT = 300
+
+_ESCAPE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|.)")
+_PANIC = re.compile(r"Kernel panic - not syncing: [^/]*[^/ ]")
 
 
 class Console:
@@ -58,7 +63,10 @@ class Console:
         """The last readable lines, for people."""
         with self._changed:
             text = bytes(self._tail).decode(errors="replace")
-        lines = ("".join(c for c in line if c.isprintable()).strip() for line in text.splitlines())
+        lines = (
+            "".join(c for c in line if c.isprintable()).strip()
+            for line in _ESCAPE.sub("", text).splitlines()
+        )
         return "\n".join(line for line in lines if line)[-limit:]
 
     def close(self) -> None:
@@ -98,3 +106,10 @@ class Console:
             with self._changed:
                 self._answered = True
                 self._changed.notify_all()
+
+
+def one_line(text: str) -> str:
+    """The last words of a text, as one line; of a kernel that panicked, why it did."""
+    line = " / ".join(line for line in text.splitlines() if line.strip())
+    panic = _PANIC.search(line)
+    return panic[0][:WORDS_KEPT] if panic else line[-WORDS_KEPT:]

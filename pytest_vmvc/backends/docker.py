@@ -50,6 +50,15 @@ ARTEFACT_DEFINITION = (
     "layer it shares"
 )
 
+NOT_HARDENED: Mapping[Configuration, str] = {
+    "default": "the claims are about the container that `docker run` gives to anybody",
+    "host-pid": "a fault planted on purpose: a container that sees the host's processes",
+}
+"""Configurations that keep the engine's capabilities and may gain privileges, each with the reason.
+
+None of them is privileged, has a device, the host's network or the engine's socket.
+"""
+
 CONFIGURATIONS: Mapping[Configuration, Mapping[str, Any]] = {
     "default": {},
     "hardened": {

@@ -41,14 +41,17 @@ LOGS = Path("/var/log/libvirt/qemu")
 """Where libvirt leaves a log of each domain for ever."""
 
 
-def virsh(*words: str | Path, timeout_s: float = QUERY_TIMEOUT_S, check: bool = True) -> Completed:
-    """Ask the system's libvirt daemon; errors as of `process.run`."""
+def virsh(*words: str | Path, timeout_s: float | None = None, check: bool = True) -> Completed:
+    """Ask the system's libvirt daemon, for `QUERY_TIMEOUT_S`; errors as of `process.run`."""
     return process.run(
-        ["virsh", "-q", "-c", URI, *words], timeout_s=timeout_s, env={"LC_ALL": "C"}, check=check
+        ["virsh", "-q", "-c", URI, *words],
+        timeout_s=QUERY_TIMEOUT_S if timeout_s is None else timeout_s,
+        env={"LC_ALL": "C"},
+        check=check,
     )
 
 
-def _text(*words: str, timeout_s: float = QUERY_TIMEOUT_S) -> str:
+def _text(*words: str, timeout_s: float | None = None) -> str:
     return virsh(*words, timeout_s=timeout_s).stdout.decode(errors="replace")
 
 
@@ -117,8 +120,14 @@ def domains() -> list[str]:
 
 
 def running(domain: str) -> bool:
-    """Whether the domain's state is ``running``; an unknown domain does not run."""
+    """Whether the domain's state is ``running``; an unknown domain does not run.
+
+    Raises `Unavailable` where libvirt cannot tell, and `CommandTimedOut`.
+    """
     done = virsh("domstate", domain, check=False)
+    said = done.stderr.decode(errors="replace")
+    if done.exit_status != 0 and "failed to get domain" not in said:
+        raise explain_refusal(said)
     return done.exit_status == 0 and done.stdout.strip() == b"running"
 
 

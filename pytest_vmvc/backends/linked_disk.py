@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from contextlib import suppress
 from pathlib import Path
 
 from pytest_vmvc import process
@@ -10,10 +12,12 @@ SIZE_BYTES = 64 * 2**20
 WRITE_OFFSET_BYTES = 32 * 2**20
 """Where a machine writes: behind what a base holds."""
 QUERY_TIMEOUT_S = 30.0
+FULL_BYTES = 1 << 20
+"""A file system with less is full."""
 
 GUEST_WRITE = f"""insmod /lib/modules/virtio_blk.ko 2>/dev/null
 until [ -b /dev/vda ]; do sleep 0.01; done
-dd of=/dev/vda bs=4k seek={WRITE_OFFSET_BYTES // 4096} conv=fsync 2>/dev/null"""
+dd of=/dev/vda bs=4k seek={WRITE_OFFSET_BYTES // 4096} conv=fsync status=none"""
 """Writes standard input to the disk, through to the host's file."""
 
 
@@ -36,11 +40,22 @@ class LinkedDisk:
     def words(self) -> tuple[str, str]:
         """QEMU's option for it; a comma in a path is doubled there."""
         path = str(self.overlay).replace(",", ",,")
-        return "-drive", f"file={path},format=qcow2,if=virtio"
+        # The guest is told of an error at once; by default QEMU would stop it until somebody acts.
+        return "-drive", f"file={path},format=qcow2,if=virtio,werror=report,rerror=report"
 
     def allocated_bytes(self) -> int:
         """Bytes of the host's disk that the overlay takes."""
         return self.overlay.stat().st_blocks * 512
+
+    def trouble(self) -> str:
+        """What may be wrong with it on the host, for people."""
+        place = self.overlay.parent
+        if not self.overlay.exists():
+            return f"its overlay {self.overlay} is gone"
+        with suppress(OSError):
+            if shutil.disk_usage(place).free < FULL_BYTES:
+                return f"the file system of {place} is full: free some space"
+        return "the host's disk may be failing; see `dmesg`"
 
     def remove(self) -> None:
         """Remove the overlay; the base stays."""

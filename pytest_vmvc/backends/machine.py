@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 import socket
 import subprocess
 import time
@@ -15,12 +16,13 @@ import psutil
 from pytest_vmvc.backends import confinement, footprint
 from pytest_vmvc.backends.agent import AgentChannel
 from pytest_vmvc.backends.base import Stopwatch
-from pytest_vmvc.backends.console import Console
+from pytest_vmvc.backends.console import KEPT_BYTES, Console, one_line
 from pytest_vmvc.backends.linked_disk import GUEST_WRITE, LinkedDisk
 from pytest_vmvc.backends.machine_account import account, memory
 from pytest_vmvc.backends.optional import Account, Memory
 from pytest_vmvc.backends.qmp import Monitor
 from pytest_vmvc.errors import (
+    CommandFailed,
     CommandTimedOut,
     EnvironmentDied,
     InfrastructureError,
@@ -52,7 +54,15 @@ BALLOON_DRIVER = "/lib/modules/virtio_balloon.ko"
 BALLOON_POLL_S = 0.02
 DEATH_TIMEOUT_S = 5.0
 """Seconds between the end of QEMU's channels and the end of its process."""
-TEXT_KEPT = 600
+
+REACHED = {
+    "restored": "its memory is back, and its agent is silent",
+    "init": "its init runs, and gives no answer",
+    "kernel": "its kernel was started, and hangs or runs no init of ours",
+    "firmware": "its firmware found nothing to boot, or hangs",
+    "process": "QEMU runs, and its firmware says nothing",
+}
+"""How far a start came that is not over, by its last mark."""
 
 
 class QemuMachine:
@@ -92,8 +102,7 @@ class QemuMachine:
             with self._errors.open("wb") as errors:
                 self._watch = Stopwatch()
                 if self._disk is not None:
-                    self._disk.create()
-                    self._watch.mark("created")
+                    self._clone(self._disk)
                 self._child = subprocess.Popen(
                     words,
                     stdin=subprocess.DEVNULL,
@@ -110,6 +119,16 @@ class QemuMachine:
         for end in self._theirs:
             end.close()
         self._console.start(self._watch, texts=texts, first_byte=first_byte)
+
+    def _clone(self, disk: LinkedDisk) -> None:
+        try:
+            disk.create()
+        except (CommandFailed, CommandTimedOut) as error:
+            raise LaunchFailed(
+                f"{self._name} got no linked clone of {disk.base}: {one_line(error.hint)}",
+                hint="free some space, or run `vmvc setup` if that file is gone",
+            ) from error
+        self._watch.mark("created")
 
     @property
     def name(self) -> str:
@@ -209,18 +228,25 @@ class QemuMachine:
             return
         if self._console.ended:
             raise self.failure()
+        reached = next((REACHED[mark] for mark in REACHED if mark in self.marks), "not started")
         raise LaunchTimedOut(
-            f"{self._name} did not answer within {deadline_s:g} s",
-            hint=one_line(self.console()) or "its console is empty",
+            f"{self._name} did not answer within {deadline_s:g} s: {reached}",
+            hint=f"its console: {self._last_words() or 'empty'}; see `vmvc doctor`",
         )
 
     def failure(self) -> LaunchFailed:
         """Why it did not come up, from QEMU's own words or the console's end."""
         status = self._await_end()
-        words = one_line(self._errors.read_text(errors="replace"))
+        with self._errors.open("rb") as errors:
+            words = one_line(errors.read(KEPT_BYTES).decode(errors="replace"))
+        words = words or self._last_words() or "it said nothing"
+        how = f"QEMU ended with {status}"
+        if status is not None and status < 0:
+            how = f"QEMU was ended by {signal.Signals(-status).name}"
+        elif "Kernel panic" in words:
+            how = "its kernel panicked"
         return LaunchFailed(
-            f"{self._name} did not come up: QEMU ended with {status}",
-            hint=words or one_line(self.console()) or "it said nothing",
+            f"{self._name} did not come up: {how}", hint=f"{words}; see `vmvc doctor`"
         )
 
     def usage(self) -> Usage:
@@ -280,14 +306,20 @@ class QemuMachine:
             raise Unavailable("this machine has no disk")
         done = self.run(["sh", "-c", GUEST_WRITE], stdin=data)
         if done.exit_status != 0:
+            words = one_line(done.stderr.decode(errors="replace"))
             raise InfrastructureError(
-                f"{self._name} cannot write to its disk",
-                hint=one_line(done.stderr.decode(errors="replace")),
+                f"{self._name} cannot write to its disk: {words or 'it says not why'}",
+                hint=self._disk.trouble(),
             )
 
     def disk_bytes(self) -> int:
-        """Bytes of its overlay on the host; 0 without a disk."""
-        return self._disk.allocated_bytes() if self._disk else 0
+        """Bytes of its overlay on the host; 0 without a disk. Raises `InfrastructureError`."""
+        try:
+            return self._disk.allocated_bytes() if self._disk else 0
+        except OSError as error:
+            raise InfrastructureError(
+                f"the disk of {self._name} is gone: {error}", hint="somebody has removed it"
+            ) from error
 
     def alive(self) -> bool:
         """Whether the QEMU process runs."""
@@ -322,9 +354,14 @@ class QemuMachine:
                 hint="the kernel holds it; see /proc/<pid>/stack",
             )
 
+    def _last_words(self) -> str:
+        return one_line(self._console.tail(KEPT_BYTES))
+
     def _death(self) -> EnvironmentDied:
         how = self._cause_of_death()
-        return EnvironmentDied(f"{self._name} died: {how}", hint=one_line(self.console()))
+        return EnvironmentDied(
+            f"{self._name} died: {how}", hint=f"its console: {self._last_words() or 'empty'}"
+        )
 
     def _cause_of_death(self) -> str:
         self._await_end()
@@ -378,8 +415,3 @@ def _wires(ends: Sequence[socket.socket]) -> list[str]:
     for identity, end in zip(WIRES, ends, strict=True):
         wires += ["-chardev", f"socket,id={identity},fd={end.fileno()}"]
     return wires
-
-
-def one_line(text: str) -> str:
-    """The last words of a text, as one line."""
-    return " / ".join(line for line in text.splitlines() if line.strip())[-TEXT_KEPT:]

@@ -62,9 +62,15 @@ def migrated(
             )
         except EnvironmentDied as error:
             # QEMU ends a destination that cannot take what it is sent; both have words for it.
-            raise InfrastructureError(f"{source.name} was not moved: {error}") from error
+            raise InfrastructureError(
+                f"{source.name} was not moved: {error.message}",
+                hint=error.hint or "one of the two QEMUs has ended; see `dmesg`",
+            ) from error
         if resumed is None:
-            raise CommandTimedOut(f"{source.name} was not moved within {deadline_s:g} s")
+            raise CommandTimedOut(
+                f"{source.name} was not moved within {deadline_s:g} s",
+                hint="one of the two QEMUs may be stopped or hung, or the host overloaded",
+            )
         destination.answer(nonce)
         destination.await_answer(until, deadline_s=deadline_s)
         moved_s = time.monotonic() - started

@@ -30,7 +30,7 @@ from pytest_vmvc.backends.optional import (
     Portable,
     Shape,
 )
-from pytest_vmvc.errors import TeardownFailed, Unavailable
+from pytest_vmvc.errors import BuildFailed, TeardownFailed, Unavailable
 from pytest_vmvc.model import Artefact, Facts, Kind, Tier
 from pytest_vmvc.resources import NAME, Resource, RunScope
 
@@ -70,6 +70,8 @@ class MachineSpec(msgspec.Struct, frozen=True, kw_only=True):
     vcpus: int = 1
     machine: str = "q35"
     accelerator: Tier = "tcg"
+    digest: str = ""
+    """What `artefact_digest` must say of them; empty: whatever it says."""
     fetch_bytes: int | None = None
     """Kernel and initramfs compressed; None where nobody has worked it out."""
     binary: str = ""
@@ -172,13 +174,22 @@ class QemuProvider:
         return None
 
     def prepare(self) -> None:
-        """Digest the artefacts, ask QEMU what it is and load what the first start would load."""
+        """Digest the artefacts, ask QEMU what it is and load what the first start would load.
+
+        Raises `BuildFailed` where they are damaged, and `Unavailable`.
+        """
         if gap := self.probe():
             raise gap
         import qemu.qmp  # noqa: F401 - loaded here so that no start pays for it
 
         has_device(self._program(), "pvpanic")
         _ = self.facts
+        if self.spec.digest and self.spec.digest != self._artefact_digest():
+            raise BuildFailed(
+                f"kernel or initramfs in {self.spec.kernel.parent} is damaged: "
+                "its digest is not that of what was built",
+                hint="run `vmvc setup`: it builds them anew",
+            )
 
     def artefact(self) -> Artefact:
         """Kernel and initramfs."""
@@ -336,7 +347,7 @@ class QemuProvider:
     def _artefact_digest(self) -> str:
         if not self._digest:
             digests = [sha256(path) for path in (self.spec.kernel, self.spec.initrd)]
-            self._digest = f"kernel sha256:{digests[0]} + initramfs sha256:{digests[1]}"
+            self._digest = artefact_digest(*(f"sha256:{digest}" for digest in digests))
         return self._digest
 
 
@@ -364,6 +375,11 @@ class QemuReaper:
                 f"{resource.name} (pid {left[0].pid}) is still there after it was killed",
                 hint="you may lack the permission, or the kernel holds it",
             )
+
+
+def artefact_digest(kernel: str, initrd: str) -> str:
+    """Name what boots by the digests of both."""
+    return f"kernel {kernel} + initramfs {initrd}"
 
 
 def answer_text(nonce: str) -> bytes:

@@ -16,6 +16,7 @@ from pytest_vmvc.errors import CommandTimedOut, EnvironmentDied, InfrastructureE
 
 ANSWER_TIMEOUT_S = 10.0
 EVENTS_KEPT = 256
+WORDS_KEPT = 200
 T = TypeVar("T")
 
 
@@ -176,15 +177,19 @@ class Monitor:
 
     @contextmanager
     def _errors(self, what: str, timeout_s: float) -> Iterator[None]:
-        from qemu.qmp import ConnectError, ExecInterruptedError, ExecuteError, StateError
+        from qemu.qmp import ExecuteError, QMPError
 
         try:
             yield
         except TimeoutError:
             raise CommandTimedOut(
-                f"QEMU of {self._name} did not answer `{what}` within {timeout_s:g} s"
+                f"QEMU of {self._name} did not answer `{what}` within {timeout_s:g} s",
+                hint="it may be stopped or hung; ending its machine ends it by force",
             ) from None
         except ExecuteError as error:
             raise InfrastructureError(f"QEMU of {self._name} refused `{what}`: {error}") from error
-        except (ConnectError, ExecInterruptedError, StateError, CancelledError, OSError) as error:
-            raise EnvironmentDied(f"QEMU of {self._name} ended") from error
+        except (QMPError, CancelledError, OSError) as error:
+            words = " ".join(str(error).split())[:WORDS_KEPT] or type(error).__name__
+            raise EnvironmentDied(
+                f"QEMU of {self._name} ended, or its monitor broke off during `{what}`", hint=words
+            ) from error

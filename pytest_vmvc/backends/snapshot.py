@@ -23,6 +23,7 @@ from pytest_vmvc.errors import (
     CommandTimedOut,
     EnvironmentDied,
     InfrastructureError,
+    LaunchFailed,
     LaunchTimedOut,
     Unavailable,
 )
@@ -102,7 +103,7 @@ class RestoredProvider:
         with (
             ours,
             theirs,
-            self._state.open("rb") as state,
+            _opened(self._state) as state,
             running(
                 self._scope,
                 argv,
@@ -134,6 +135,15 @@ class RestoredProvider:
         return self._source.migrated(source, deadline_s=deadline_s)
 
 
+def _opened(state: Path) -> BinaryIO:
+    try:
+        return state.open("rb")
+    except OSError as error:
+        raise LaunchFailed(
+            f"the snapshot cannot be read: {error}", hint="somebody has removed it; run again"
+        ) from error
+
+
 def _resume(
     machine: QemuMachine, feeder: threading.Thread, *, until: float, deadline_s: float
 ) -> None:
@@ -147,7 +157,10 @@ def _resume(
     except CommandTimedOut:
         resumed = None
     if resumed is None:
-        raise LaunchTimedOut(f"{machine.name} was not restored within {deadline_s:g} s")
+        raise LaunchTimedOut(
+            f"{machine.name} was not restored within {deadline_s:g} s",
+            hint="its QEMU may be stopped or hung, or the host overloaded",
+        )
     machine.mark("restored")
 
 
@@ -169,10 +182,7 @@ def _save(machine: QemuMachine, state: Path) -> None:
         with theirs:
             machine.monitor.give(theirs.fileno(), fd_name="snapshot")
         machine.monitor.execute("migrate", {"uri": "fd:snapshot"})
-        ours.settimeout(SNAPSHOT_TIMEOUT_S)
-        while data := ours.recv(CHUNK_BYTES):
-            if time.monotonic() > until:
-                raise CommandTimedOut(f"the snapshot took longer than {SNAPSHOT_TIMEOUT_S:g} s")
+        while data := _received(ours, until):
             file.write(data)
         file.flush()
         os.fsync(file.fileno())
@@ -180,3 +190,11 @@ def _save(machine: QemuMachine, state: Path) -> None:
     status = answer.get("status") if isinstance(answer, dict) else None
     if status != "completed":
         raise InfrastructureError(f"QEMU did not complete the snapshot: {answer}")
+
+
+def _received(channel: socket.socket, until: float) -> bytes:
+    channel.settimeout(max(0.001, until - time.monotonic()))
+    try:
+        return channel.recv(CHUNK_BYTES)
+    except TimeoutError:
+        raise CommandTimedOut(f"it took longer than {SNAPSHOT_TIMEOUT_S:g} s") from None

@@ -21,6 +21,7 @@ from pytest_vmvc.backends.ssh_config import SshConfig
 from pytest_vmvc.errors import (
     CommandTimedOut,
     EnvironmentDied,
+    InfrastructureError,
     LaunchFailed,
     LaunchTimedOut,
 )
@@ -34,6 +35,8 @@ END_TIMEOUT_S = 20.0
 """Seconds that ending a command on the far side may take."""
 
 CHECK_TIMEOUT_S = 10.0
+LINE_KEPT = 300
+NOT_ENDED = "nor could it be ended there: the machine or its ssh server may be stopped or hung"
 
 # $0 is the command's token; the shell stays, so that a signal's number comes back as 128 + n and
 # the command can be found again by the token.
@@ -58,6 +61,7 @@ class SshConnection:
         self._config = config
         self._folder = Path(tempfile.mkdtemp(prefix="ssh-", dir=folder))
         self._socket = self._folder / "s"
+        self._known_hosts = folder / "known_hosts"
         self._master: subprocess.Popen[bytes] | None = None
         self._lock = threading.Lock()
 
@@ -81,17 +85,23 @@ class SshConnection:
             self._master = master
             return
         process.end_group(master)
-        master.stdout.close()
         said = errors.read_text(errors="replace").strip().splitlines()
-        reason = said[-1] if said else "it said nothing"
+        reason = said[-1][:LINE_KEPT] if said else "it said nothing"
         if not answered:
-            raise LaunchTimedOut(f"no ssh login within {timeout_s:g} s: {reason}")
-        raise LaunchFailed(f"ssh login failed: {reason}")
+            raise LaunchTimedOut(
+                f"no ssh login within {timeout_s:g} s: {reason}",
+                hint="the machine accepts a connection and does not go on; see its console",
+            )
+        hint = "see `vagrant ssh` by hand"
+        if "Host key verification failed" in reason:
+            hint = "another machine answers at that address than before; start afresh"
+        raise LaunchFailed(f"ssh login failed: {reason}", hint=hint)
 
     def _login_argv(self, timeout_s: float) -> list[str]:
         options = {
             "BatchMode": "yes",
-            "ConnectTimeout": str(max(1, int(timeout_s))),
+            # Our own deadline comes first: it tells a stall from a refusal.
+            "ConnectTimeout": str(int(timeout_s) + 5),
             "ControlMaster": "yes",
             "ControlPath": str(self._socket),
             "ControlPersist": "no",
@@ -105,7 +115,8 @@ class SshConnection:
             "ServerAliveInterval": "10",
             "ServerAliveCountMax": "6",
             "StrictHostKeyChecking": "accept-new",
-            "UserKnownHostsFile": str(self._folder / "known_hosts"),
+            # One for all logins to a machine: who answers with another key is not that machine.
+            "UserKnownHostsFile": str(self._known_hosts),
         }
         argv = ["ssh", "-F", "none", "-N", "-T"]
         for name, value in options.items():
@@ -126,18 +137,29 @@ class SshConnection:
         child = self._start(["sh", "-c", WRAPPER, token, *argv])
         with _ended(child):
             try:
-                out, err = child.communicate(stdin, timeout=timeout_s)
+                out, err = process.communicate(child, stdin, timeout_s=timeout_s)
             except subprocess.TimeoutExpired:
-                self._end_command(token)
+                ended = self._end_command(token)
                 raise CommandTimedOut(
-                    f"`{' '.join(argv[:4])}` did not end within {timeout_s:g} s in the machine",
-                    hint="it was ended there",
+                    f"`{process.title(argv[:4])}` did not end within {timeout_s:g} s "
+                    "in the machine",
+                    hint="it was ended there" if ended else NOT_ENDED,
+                ) from None
+            except process.OutputTooLong:
+                ended = self._end_command(token)
+                raise InfrastructureError(
+                    f"`{process.title(argv[:4])}` printed more than "
+                    f"{process.OUTPUT_LIMIT_BYTES >> 20} MiB in the machine",
+                    hint="it was ended there" if ended else NOT_ENDED,
                 ) from None
         if child.returncode == SSH_FAILED and not self.connected():
             said = err.decode(errors="replace").strip().splitlines()
+            hint = said[-1][:LINE_KEPT] if said else "its domain may have been destroyed"
+            master = self._master
+            if master is not None and master.poll() is None and not self._socket.exists():
+                hint = f"somebody has removed its socket {self._socket}"
             raise EnvironmentDied(
-                f"the connection to the machine ended during `{' '.join(argv[:4])}`",
-                hint=said[-1] if said else "its domain may have been destroyed",
+                f"the connection to the machine ended during `{process.title(argv[:4])}`", hint=hint
             )
         return Completed(
             argv=tuple(argv),
@@ -159,11 +181,12 @@ class SshConnection:
             start_new_session=True,
         )
 
-    def _end_command(self, token: str) -> None:
-        """End what carries the token on the far side; no error where that cannot be reached."""
+    def _end_command(self, token: str) -> bool:
+        """End what carries the token on the far side; false where that cannot be reached."""
         child = self._start(["sh", "-c", END_COMMAND])
-        with _ended(child), suppress(subprocess.TimeoutExpired):
-            child.communicate(f"{token}\n".encode(), timeout=END_TIMEOUT_S)
+        with _ended(child), suppress(subprocess.TimeoutExpired, process.OutputTooLong):
+            process.communicate(child, f"{token}\n".encode(), timeout_s=END_TIMEOUT_S)
+        return child.returncode == 0
 
     @property
     def _control(self) -> list[str]:
@@ -210,8 +233,7 @@ class SshConnection:
             master, self._master = self._master, None
             if master is not None:
                 process.end_group(master)
-                if master.stdout is not None:
-                    master.stdout.close()
+                self._socket.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -227,8 +249,6 @@ def _ended(child: subprocess.Popen[bytes]) -> Iterator[None]:
         if child.poll() is None:
             with suppress(ProcessLookupError):
                 os.killpg(child.pid, signal.SIGKILL)
-        child.wait()
-        for pipe in (child.stdin, child.stdout, child.stderr):
-            if pipe is not None:
-                with suppress(OSError):
-                    pipe.close()
+        with suppress(subprocess.TimeoutExpired):
+            child.wait(END_TIMEOUT_S)
+        process.close_pipes(child)

@@ -11,14 +11,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from pytest_vmvc.backends import (
-    libvirt,
-    vagrant_boxes,
-    vagrant_index,
-    vagrant_offer,
-    vagrant_port,
-)
+from pytest_vmvc.backends import libvirt, vagrant_boxes, vagrant_index, vagrant_port
 from pytest_vmvc.backends.base import ANSWER, Stopwatch, new_nonce
+from pytest_vmvc.backends.console import one_line
 from pytest_vmvc.backends.optional import Acquire, Arrival, Destination, Shape
 from pytest_vmvc.backends.ssh import SshConnection
 from pytest_vmvc.backends.ssh_config import parse_ssh_config
@@ -42,7 +37,6 @@ if TYPE_CHECKING:
     from pytest_vmvc.backends.vagrant_command import VagrantCommand
 
 __all__ = [
-    "HomeReaper",
     "VagrantMachine",
     "VagrantProvider",
     "VagrantReaper",
@@ -289,9 +283,13 @@ def _login(command: VagrantCommand, folder: Path) -> Iterator[SshConnection]:
     try:
         config = parse_ssh_config(command.ssh_config())  # type: ignore[no-untyped-call] # library
     except CommandTimedOut as error:
-        raise LaunchTimedOut(f"`vagrant ssh-config` did not answer: {error.message}") from error
+        raise LaunchTimedOut(
+            f"`vagrant ssh-config` did not answer: {error.message}", hint="see `vmvc doctor`"
+        ) from error
     except CommandFailed as error:
-        raise LaunchFailed(f"`vagrant ssh-config` failed: {error.hint}") from error
+        raise LaunchFailed(
+            f"`vagrant ssh-config` failed: {error.message}", hint=error.hint or "see `vmvc doctor`"
+        ) from error
     connection = SshConnection(config, folder)
     try:
         connection.open(timeout_s=LOGIN_TIMEOUT_S)
@@ -321,25 +319,11 @@ def _destroy(command: VagrantCommand, domain: str) -> None:
             if not libvirt.remains(domain):
                 return
     except (CommandFailed, CommandTimedOut, Unavailable) as error:
-        raise TeardownFailed(f"libvirt cannot tell whether {domain} is gone: {error}") from error
+        raise TeardownFailed(
+            f"libvirt cannot tell whether {domain} is gone: {one_line(str(error))}",
+            hint="start libvirtd, then run `vmvc clean`",
+        ) from error
     libvirt.destroy(domain)
-
-
-class HomeReaper:
-    """Throw-away Vagrant homes, boxes that were added for a run, and what Vagrant knows of it."""
-
-    name = vagrant_offer.HOME
-
-    def inventory(self) -> Sequence[Resource]:
-        """All of them, of every run."""
-        return [*vagrant_offer.leftovers(), *vagrant_index.leftovers()]
-
-    def destroy(self, resource: Resource) -> None:
-        """Remove the folder and everything in it, or have Vagrant forget it."""
-        if resource.kind == vagrant_index.KIND:
-            vagrant_index.forget(Path(resource.name))
-        else:
-            shutil.rmtree(resource.name, ignore_errors=True)
 
 
 class VagrantReaper:
@@ -359,7 +343,7 @@ class VagrantReaper:
         except CommandFailed as error:
             raise libvirt.explain_refusal(error.hint) from error
         except CommandTimedOut as error:
-            raise Unavailable(f"libvirt does not answer: {error.message}") from error
+            raise Unavailable(error.message, hint="restart libvirtd") from error
 
     def destroy(self, resource: Resource) -> None:
         """Destroy it and verify that; raises `TeardownFailed`."""

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import lzma
 import shutil
+import tarfile
 import tempfile
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -15,11 +18,20 @@ from filelock import FileLock, Timeout
 from pytest_vmvc import process
 from pytest_vmvc.backends import libvirt
 from pytest_vmvc.backends.base import Progress
-from pytest_vmvc.errors import BuildFailed, CommandFailed, Unavailable
+from pytest_vmvc.errors import (
+    BuildFailed,
+    CommandFailed,
+    CommandTimedOut,
+    Unavailable,
+    UsageError,
+)
 from pytest_vmvc.paths import cache_dir
 
 BOX_ADD_TIMEOUT_S = 600.0
 LOCK_TIMEOUT_S = 900.0
+METADATA = "metadata.json"
+METADATA_BYTES = 1 << 20
+READ_BYTES = 1 << 20
 OWN_BOXES = "vmvc-VAGRANTSLASH-"
 """How the names of our boxes begin where Vagrant makes file and volume names of them."""
 
@@ -148,11 +160,51 @@ def _added(name: str, version: str | None, source: Path | None, progress: Progre
             hint="run `vmvc setup`, or name the file of the box",
         )
     progress(f"add the box {name} to Vagrant", None)
+    check_box(source)
     _add(name, version, source, home())
     found = box_folder(name, version)
     if found is None:
-        raise BuildFailed(f"{source} was added and is no box for libvirt")
+        raise BuildFailed(
+            f"{source} was added and is no box for libvirt",
+            hint="`vagrant box add` ended well and left no box: is `vagrant` Vagrant?",
+        )
     return found
+
+
+def check_box(source: Path, provider: str = "libvirt") -> None:
+    """Read a box to its end, once, before anybody waits for what cannot become a machine.
+
+    Raises `BuildFailed` for a file that is damaged or no box, and `UsageError` for one of another
+    provider.
+    """
+    found = None
+    try:
+        with tarfile.open(source) as box:
+            for member in box:
+                if member.name.removeprefix("./") == METADATA and member.isfile():
+                    file = box.extractfile(member)
+                    found = file.read(METADATA_BYTES) if file else None
+            # An archive ends before its file does, and the checksum stands behind both.
+            while box.fileobj is not None and box.fileobj.read(READ_BYTES):
+                pass
+    except (OSError, EOFError, zlib.error, lzma.LZMAError, tarfile.TarError) as error:
+        raise BuildFailed(
+            f"{source} is damaged, or no box: {' '.join(str(error).split())}",
+            hint="fetch or build it again",
+        ) from error
+    if found is None:
+        raise BuildFailed(f"{source} has no {METADATA}, so it is no box", hint="name a .box file")
+    try:
+        wanted = json.loads(found)["provider"]
+    except (ValueError, KeyError, TypeError):
+        wanted = None
+    if not isinstance(wanted, str):
+        raise BuildFailed(f"{METADATA} in {source} names no provider", hint="build the box again")
+    if wanted != provider:
+        raise UsageError(
+            f"{source} is a box for {''.join(c for c in wanted if c.isprintable())[:80]}",
+            hint=f"name one for {provider}, which is what machines are run by here",
+        )
 
 
 def _add(name: str, version: str | None, source: Path, ours: Path) -> None:
@@ -171,8 +223,11 @@ def _add(name: str, version: str | None, source: Path, ours: Path) -> None:
         command = VagrantCommand(folder, home=ours, timeout_s=BOX_ADD_TIMEOUT_S)
         try:
             command.box_add(name, url, "libvirt", True)  # type: ignore[no-untyped-call] # noqa: FBT003 -- the library's signature
-        except CommandFailed as error:
-            raise BuildFailed(f"Vagrant did not take the box {name}: {error.hint}") from error
+        except (CommandFailed, CommandTimedOut) as error:
+            said = error.hint if isinstance(error, CommandFailed) else error.message
+            raise BuildFailed(
+                f"Vagrant did not take the box {name}: {said}", hint=f"see {source}, and its maker"
+            ) from error
 
 
 def remove_boxes() -> None:

@@ -27,7 +27,8 @@ def meaningful_line(text: str, *, limit: int = 300) -> str:
     traced = next((at for at, line in enumerate(lines) if line.startswith("from ")), len(lines))
     lines = lines[:traced]
     telling = [line for line in lines if not line.startswith("==> ")]
-    return (telling or lines or ["it said nothing"])[-1][:limit]
+    last = (telling or lines or ["it said nothing"])[-1]
+    return "".join(sign for sign in last if sign.isprintable())[:limit]
 
 
 class VagrantCommand(Vagrant):
@@ -67,19 +68,18 @@ class VagrantCommand(Vagrant):
     def _stream_vagrant_command(self, args: Sequence[str | None]) -> Iterator[str]:
         yield from self._run_vagrant_command(args).splitlines(keepends=True)
 
-    def start_up(self, *, provider: str, errors: Path) -> subprocess.Popen[bytes]:
-        """Begin ``vagrant up`` in its own process group; its stdout is a pipe, to be read live."""
+    def start_up(self, *, provider: str) -> subprocess.Popen[bytes]:
+        """Begin ``vagrant up`` in its own process group; its outputs are pipes, read live."""
         try:
-            with errors.open("wb") as log:
-                return subprocess.Popen(
-                    self._make_vagrant_command(["up", f"--provider={provider}"]),
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.PIPE,
-                    stderr=log,
-                    env=marked(self._settings),
-                    cwd=self.root,
-                    start_new_session=True,
-                )
+            return subprocess.Popen(
+                self._make_vagrant_command(["up", f"--provider={provider}"]),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env=marked(self._settings),
+                cwd=self.root,
+                start_new_session=True,
+            )
         except FileNotFoundError as error:
             raise Unavailable("vagrant is not installed", hint="run `vmvc setup`") from error
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import suppress
 from typing import Any
 
 from pytest_vmvc.backends import libvirt, vagrant_boxes
-from pytest_vmvc.errors import Unavailable, VmvcError
+from pytest_vmvc.errors import CommandFailed, CommandTimedOut, Unavailable, VmvcError
 
 VERSION_TIMEOUT_S = 60.0
+WORDS_KEPT = 200
 INSTALL_HINT = (
     "run `vmvc setup`; where the distribution has no package (Debian 13, Ubuntu 24.04), install "
     "Vagrant as its vendor says and then the plugin vagrant-libvirt"
@@ -27,10 +29,18 @@ def _vagrant_versions() -> tuple[str, str]:
 
     home = vagrant_boxes.prepare_home()
     command = VagrantCommand(home, home=home, timeout_s=VERSION_TIMEOUT_S)
-    listed = command.plugin_list()  # type: ignore[no-untyped-call] # library
-    version = command.version()  # type: ignore[no-untyped-call] # library
-    plugins = {plugin.name: plugin.version for plugin in listed}
-    return str(version), str(plugins.get("vagrant-libvirt", "?"))
+    try:
+        listed = command.plugin_list()  # type: ignore[no-untyped-call] # library
+        version = command.version()  # type: ignore[no-untyped-call] # library
+        plugins = {str(plugin.name): str(plugin.version) for plugin in listed}
+    except VmvcError:
+        raise
+    except Exception as error:  # the library raises anything on what it does not understand
+        raise Unavailable(
+            f"`vagrant` prints what Vagrant does not: {' '.join(str(error).split())[:WORDS_KEPT]}",
+            hint=f"is {shutil.which('vagrant')} Vagrant? see `vagrant --version`",
+        ) from error
+    return str(version), plugins.get("vagrant-libvirt", "?")
 
 
 def vagrant_summary() -> dict[str, Any]:
@@ -57,5 +67,6 @@ def vagrant_summary() -> dict[str, Any]:
         summary["network"] = trouble.message
     else:
         summary["network"] = "active"
-        summary["libvirt"] = libvirt.versions()
+        with suppress(CommandFailed, CommandTimedOut):  # it may end while it is asked
+            summary["libvirt"] = libvirt.versions()
     return summary

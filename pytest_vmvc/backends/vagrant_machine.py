@@ -16,6 +16,7 @@ from pytest_vmvc.backends.base import Stopwatch
 from pytest_vmvc.backends.ssh import SshConnection
 from pytest_vmvc.errors import CommandTimedOut, EnvironmentDied, Unavailable
 from pytest_vmvc.model import Completed, Facts, Usage
+from pytest_vmvc.process import title
 
 USAGE_PSS: Final = (
     "the machine's QEMU process: user + system CPU time, proportional set size (PSS); "
@@ -93,7 +94,7 @@ class VagrantMachine:
             if self.alive():
                 raise
             raise EnvironmentDied(
-                f"{self._name} ended during `{' '.join(argv[:4])}`",
+                f"{self._name} ended during `{title(argv[:4])}`",
                 hint="its domain is not running any more",
             ) from None
 
@@ -140,8 +141,12 @@ class VagrantMachine:
         return self._qemu
 
     def alive(self) -> bool:
-        """Whether libvirt says that it runs."""
-        return libvirt.running(self._domain)
+        """Whether libvirt says that it runs; without it, whether its QEMU process does."""
+        try:
+            return libvirt.running(self._domain)
+        except (Unavailable, CommandTimedOut):
+            # The daemon may be restarted at any time: its machines go on without it.
+            return self._qemu is not None and self._qemu.is_running()
 
     def _watch(self, pid: int) -> None:
         """Hang up as soon as QEMU ends; ssh alone would notice after a minute of silence."""

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from pytest_vmvc.backends import vagrant_boxes
+from pytest_vmvc.backends import vagrant_boxes, vagrant_index
 from pytest_vmvc.backends.file_server import FileServer, serving
 from pytest_vmvc.backends.optional import Acquire, Acquired
 from pytest_vmvc.backends.vagrant_boxes import box_folder, images
@@ -82,11 +82,24 @@ def _add(name: str, url: str, home: Path, deadline_s: float) -> float:
     return present_s
 
 
-def leftovers() -> Sequence[Resource]:
-    """Throw-away homes and boxes of any run."""
-    return [
-        Resource(kind=HOME, name=str(path), run_id=match[1])
-        for place in (cache_dir(), vagrant_boxes.home() / "boxes")
-        for path in place.glob("vmvc-r*")
-        if (match := NAME.fullmatch(path.name))
-    ]
+class HomeReaper:
+    """Throw-away Vagrant homes, boxes that were added for a run, and what Vagrant knows of it."""
+
+    name = HOME
+
+    def inventory(self) -> Sequence[Resource]:
+        """All of them, of every run."""
+        homes = [
+            Resource(kind=HOME, name=str(path), run_id=match[1])
+            for place in (cache_dir(), vagrant_boxes.home() / "boxes")
+            for path in place.glob("vmvc-r*")
+            if (match := NAME.fullmatch(path.name))
+        ]
+        return [*homes, *vagrant_index.leftovers()]
+
+    def destroy(self, resource: Resource) -> None:
+        """Remove the folder and everything in it, or have Vagrant forget it."""
+        if resource.kind == vagrant_index.KIND:
+            vagrant_index.forget(Path(resource.name))
+        else:
+            shutil.rmtree(resource.name, ignore_errors=True)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import select
 import selectors
 import socket
 import subprocess
 import time
 from collections.abc import Callable
-from pathlib import Path
+from contextlib import suppress
 from types import TracebackType
+from typing import IO
 
 from pytest_vmvc import process
 from pytest_vmvc.backends.base import ANSWER, Stopwatch, new_nonce
@@ -26,6 +28,8 @@ LINES = {
 domain is defined and about to be started; ``address``: it has a lease; ``login``: ssh lets in."""
 
 READ_BYTES = 65536
+KEPT_BYTES = 65536
+"""Of a line, of the errors, and of what a payload says: none of them need ever end."""
 
 
 class VagrantStart:
@@ -42,7 +46,7 @@ class VagrantStart:
         self._listener = socket.create_server(("127.0.0.1", 0)) if listen else None
         self._calls: list[socket.socket] = []
         self._up: subprocess.Popen[bytes] | None = None
-        self._errors = Path(command.root) / "up.stderr"
+        self._errors = b""
         self._line = b""
         self._heard = b""
         self.stopwatch = Stopwatch()
@@ -75,9 +79,11 @@ class VagrantStart:
         if self._listener is not None:
             self._watch(self._listener, self._on_call)
         self.stopwatch = Stopwatch()
-        self._up = self._command.start_up(provider=provider, errors=self._errors)
-        assert self._up.stdout is not None
-        self._watch(self._up.stdout, self._on_output)
+        up = self._up = self._command.start_up(provider=provider)
+        assert up.stdout is not None
+        assert up.stderr is not None
+        self._watch(up.stdout, self._on_output)
+        self._watch(up.stderr, lambda: self._on_errors(up))
         ends = time.monotonic() + deadline_s
         while missing := self._missing(returns=returns):
             left_s = ends - time.monotonic()
@@ -106,7 +112,8 @@ class VagrantStart:
         assert up.stdout is not None
         data = os.read(up.stdout.fileno(), READ_BYTES)
         self._line += data
-        *lines, self._line = self._line.replace(b"\r", b"\n").split(b"\n")
+        *lines, rest = self._line.replace(b"\r", b"\n").split(b"\n")
+        self._line = rest[-KEPT_BYTES:]
         for line in lines:
             text = line.decode(errors="replace")
             for words, mark in LINES.items():
@@ -116,18 +123,44 @@ class VagrantStart:
             self._selector.unregister(up.stdout)
             self._ended(up)
 
+    def _on_errors(self, up: subprocess.Popen[bytes]) -> None:
+        if not self._take_errors(up.stderr):
+            self._selector.unregister(up.stderr)  # type: ignore[arg-type] # it is there
+
+    def _take_errors(self, pipe: IO[bytes] | None) -> bool:
+        """Take in what there is, without waiting; false at the end."""
+        assert pipe is not None
+        if not select.select([pipe], [], [], 0)[0]:
+            return False
+        data = os.read(pipe.fileno(), READ_BYTES)
+        self._errors = (self._errors + data)[-KEPT_BYTES:]
+        return bool(data)
+
     def _ended(self, up: subprocess.Popen[bytes]) -> None:
         try:
             status = up.wait(process.KILL_GRACE_S)
         except subprocess.TimeoutExpired:
-            raise LaunchFailed("`vagrant up` closed its output and did not end") from None
+            raise LaunchFailed(
+                "`vagrant up` closed its output and did not end", hint="it was ended; try again"
+            ) from None
         if status != 0:
-            said = self._errors.read_text(errors="replace")
+            # What is left in the pipe now: whoever else holds it may write for ever.
+            with suppress(OSError):
+                for _ in range(KEPT_BYTES // READ_BYTES + 1):
+                    if not self._take_errors(up.stderr):
+                        break
+            said = self._errors.decode(errors="replace")
             raise LaunchFailed(
                 f"`vagrant up` ended with {status}: {meaningful_line(said)}",
                 hint="see `vmvc doctor`",
             )
         self.stopwatch.mark("up")
+        # QEMU dials before it runs anything.
+        if self._listener and not self._calls and not select.select([self._listener], [], [], 0)[0]:
+            raise LaunchFailed(
+                "`vagrant up` ended with 0 and started no machine that calls back",
+                hint="is `vagrant` Vagrant, and the box one with the payload (answers by ssh?)",
+            )
 
     def _on_call(self) -> None:
         assert self._listener is not None
@@ -145,7 +178,7 @@ class VagrantStart:
         if not data:
             self._selector.unregister(call)
             return
-        self._heard = (self._heard + data)[-READ_BYTES:]
+        self._heard = (self._heard + data)[-KEPT_BYTES:]
         if any(found == self._nonce.encode() for found in ANSWER.findall(self._heard)):
             self.stopwatch.mark("answer")
 
@@ -155,8 +188,7 @@ class VagrantStart:
         if up is not None:
             if up.poll() is None:
                 process.end_group(up)
-            if up.stdout is not None:
-                up.stdout.close()
+            process.close_pipes(up)
         self._selector.close()
         for open_socket in (*self._calls, *([self._listener] if self._listener else [])):
             open_socket.close()

@@ -7,6 +7,7 @@ from typing import Literal
 
 import msgspec
 
+from pytest_vmvc.backends import libvirt
 from pytest_vmvc.errors import UsageError
 from pytest_vmvc.model import Tier
 
@@ -83,7 +84,7 @@ def _libvirt_lines(
     answer_address: tuple[str, int] | None,
 ) -> list[str]:
     lines = [
-        'uri = "qemu:///system"',
+        f"uri = {ruby_string(libvirt.URI)}",
         f"default_prefix = {ruby_string(f'{name}-')}",
         f"memory = {max(1, spec.memory_bytes // _MIB)}",
         f"cpus = {spec.vcpus}",

@@ -9,7 +9,7 @@ from functools import partial
 from pytest_vmvc.backends.base import Environment, Provider
 from pytest_vmvc.errors import EnvironmentDied, LaunchTimedOut
 from pytest_vmvc.experiments.base import WARM, Recorder, Settings
-from pytest_vmvc.measure import Sample
+from pytest_vmvc.measure import Sample, retried
 from pytest_vmvc.model import Metric, Scalar
 from pytest_vmvc.subjects import Pair
 
@@ -59,12 +59,10 @@ class ColdStart:
             record.progress(done, len(pair.subjects), "warm-up")
             provider.prepare()
             if not pair.warmed(subject):
-                # One that is too late has warmed what it could.
-                with (
-                    suppress(LaunchTimedOut),
-                    provider.launch(deadline_s=settings.deadline_s) as environment,
-                ):
-                    _first_command(environment)
+                retried(
+                    partial(_warm_up, provider, settings.deadline_s),
+                    partial(record.retry, subject, 0),
+                )
         record.progress(len(pair.subjects), len(pair.subjects), "warm-up")
         started = {**pair.subjects, **record.beside(pair)}
         record.blocks(
@@ -96,6 +94,12 @@ def _start(provider: Provider, subject: str, record: Recorder, deadline_s: float
             )
     except LaunchTimedOut:
         return Sample(values={"start_s": deadline_s, "ready_s": deadline_s}, censored=True)
+
+
+def _warm_up(provider: Provider, deadline_s: float) -> None:
+    # One that is too late has warmed what it could.
+    with suppress(LaunchTimedOut), provider.launch(deadline_s=deadline_s) as environment:
+        _first_command(environment)
 
 
 def _ride_only(provider: Provider, subject: str, record: Recorder, deadline_s: float) -> Sample:

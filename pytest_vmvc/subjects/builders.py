@@ -133,7 +133,7 @@ class MachineBuilder:
                 kernel = self._kernel
             minimal.pack_machine(minimal.program(), kernel, folder)
             image, initrd = folder / minimal.KERNEL, folder / minimal.INITRD
-            spec = msgspec.structs.replace(self._like.spec, kernel=image, initrd=initrd)
+            spec = msgspec.structs.replace(self._like.spec, kernel=image, initrd=initrd, digest="")
             yield Built(
                 provider=QemuProvider(spec, self._scope),
                 steps=tuple(steps),

@@ -148,13 +148,14 @@ def _platform_machine(platform: str, scope: RunScope) -> Provider:
 
 
 def _bare_machine(scope: RunScope) -> QemuProvider:
-    from pytest_vmvc.backends.qemu import MachineSpec, QemuProvider
+    from pytest_vmvc.backends.qemu import MachineSpec, QemuProvider, artefact_digest
 
     found = _minimal()
     spec = MachineSpec(
         kernel=found.kernel,
         initrd=found.initrd,
         accelerator=tier(),
+        digest=artefact_digest(found.kernel_digest, found.initrd_digest),
         userland=f"{found.userland}, Linux {found.kernel_release}",
         fetch_bytes=found.fetch_bytes,
     )
@@ -210,7 +211,7 @@ def _runtime_host(scope: RunScope) -> Provider:
     found = runtime_host.build(_minimal())
     userland = f"{machine.spec.userland}, {found.runtime}"
     return machine.bound(
-        msgspec.structs.replace(machine.spec, initrd=found.initrd, userland=userland)
+        msgspec.structs.replace(machine.spec, initrd=found.initrd, digest="", userland=userland)
     )
 
 

@@ -72,6 +72,8 @@ def stored(name: str, recipe: Mapping[str, str]) -> StoredArtefact | None:
 def built(name: str, recipe: Mapping[str, str], build: Build) -> StoredArtefact:
     """Look the artefact up, or build it; two processes never build the same one at once.
 
+    One whose content is not what was built is damaged, and is built anew.
+
     Raises `BuildFailed` when the disk is full or the cache cannot be written; what ``build`` itself
     raises passes through. An unfinished build leaves nothing behind.
     """
@@ -79,7 +81,7 @@ def built(name: str, recipe: Mapping[str, str], build: Build) -> StoredArtefact:
     key = recipe_key(recipe)
     with _clear_errors(folder), _locked(folder):
         found = _read(folder, key)
-        if found is not None:
+        if found is not None and _whole(found):
             return found
         for leftover in folder.parent.glob(f".{folder.name}.*.part"):
             remove(leftover)
@@ -132,6 +134,10 @@ def _read(folder: Path, key: str) -> StoredArtefact | None:
     except (OSError, msgspec.DecodeError):
         return None
     return _artefact(folder, key, manifest)
+
+
+def _whole(found: StoredArtefact) -> bool:
+    return all(sha256_of(found.path / name) == file.sha256 for name, file in found.files.items())
 
 
 def _artefact(folder: Path, key: str, manifest: Manifest) -> StoredArtefact:

@@ -4,7 +4,9 @@ import hashlib
 import json
 import re
 import shutil
+import stat
 import tarfile
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,7 +18,6 @@ from hypothesis import strategies as st
 from pytest_vmvc.backends import libvirt, vagrant_boxes
 from pytest_vmvc.backends.base import Environment
 from pytest_vmvc.backends.vagrant import (
-    HomeReaper,
     VagrantMachine,
     VagrantProvider,
     VagrantReaper,
@@ -24,11 +25,12 @@ from pytest_vmvc.backends.vagrant import (
     vagrant_summary,
 )
 from pytest_vmvc.backends.vagrant_command import meaningful_line
+from pytest_vmvc.backends.vagrant_offer import HomeReaper
 from pytest_vmvc.backends.vagrantfile import ruby_string, vagrantfile
 from pytest_vmvc.errors import BuildFailed, TeardownFailed, Unavailable, UsageError
 from pytest_vmvc.process import run
 from pytest_vmvc.resources import Resource, RunScope
-from pytest_vmvc.subjects import debian
+from pytest_vmvc.subjects import debian, guest
 from tests.backends.contract import ProviderContract
 
 SPEC = VagrantSpec(box="vmvc/debian", userland="Debian", tier="tcg")
@@ -312,8 +314,9 @@ def test_a_box_is_added_once_with_and_without_a_version(provider, monkeypatch, t
 
 
 @pytest.mark.vagrant
-def test_a_file_that_is_no_box_is_refused_in_vagrants_words(provider, monkeypatch, tmp_path):
+def test_a_box_that_vagrant_does_not_take_is_refused_in_its_words(provider, monkeypatch, tmp_path):
     monkeypatch.setenv("VMVC_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setattr(vagrant_boxes, "check_box", lambda *_: None)  # it would say so before
     (tmp_path / "x.box").write_text("no box")
     with pytest.raises(BuildFailed, match=r"did not take the box vmvc/x: .+"):
         vagrant_boxes.ensure_box("vmvc/x", source=tmp_path / "x.box", progress=lambda *_: None)
@@ -353,6 +356,32 @@ class TestContract(ProviderContract):
         settings = shared_env.run(["sshd", "-T"]).stdout.decode()
         assert "passwordauthentication no" in settings
         assert shared_env.run(["getent", "shadow", "vagrant"]).stdout.startswith(b"vagrant:*:")
+
+    def test_the_key_that_everybody_has_opens_nothing(self, shared_env: Environment) -> None:
+        assert isinstance(shared_env, VagrantMachine)
+        allowed = shared_env.run(["cat", "/home/vagrant/.ssh/authorized_keys"]).stdout.decode()
+        assert guest.PUBLIC_KEY.split()[1] not in allowed
+        assert len(allowed.split("\n")) == 2
+        for place in ("/root/.ssh/authorized_keys", "/etc/ssh/authorized_keys"):
+            assert shared_env.run(["cat", place]).exit_status != 0
+        assert shared_env._connection is not None
+        [key] = shared_env._connection._config.identity_files
+        # Made for this machine, in its own folder, which goes with it.
+        assert Path(key).is_relative_to(Path(tempfile.gettempdir()))
+        assert shared_env.name in key
+        assert stat.S_IMODE(Path(key).stat().st_mode) == 0o600
+        for folder in Path(key).parents:
+            if folder.name.startswith("vmvc-r") and shared_env.name not in folder.name:
+                assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+    def test_it_listens_to_ssh_alone_and_knows_nothing_of_our_environment(
+        self, shared_env: Environment
+    ) -> None:
+        listening = shared_env.run(["ss", "-Hltn"]).stdout.decode().splitlines()
+        assert {line.split()[3].rpartition(":")[2] for line in listening} == {"22"}
+        names = [line.partition("=")[0] for line in
+                 shared_env.run(["env"]).stdout.decode().splitlines()]  # fmt: skip
+        assert not [name for name in names if name.startswith(("VMVC_", "VAGRANT_", "PYTEST"))]
 
     def test_status_255_of_a_command_is_data(self, shared_env: Environment) -> None:
         assert shared_env.run(["sh", "-c", "exit 255"]).exit_status == 255

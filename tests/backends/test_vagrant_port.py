@@ -12,7 +12,7 @@ from pytest_vmvc import process
 from pytest_vmvc.backends import libvirt, vagrant_boxes, vagrant_offer
 from pytest_vmvc.backends.optional import Destination, Portable
 from pytest_vmvc.backends.porting import Journey
-from pytest_vmvc.backends.vagrant import VagrantProvider, VagrantReaper, VagrantSpec
+from pytest_vmvc.backends.vagrant import VagrantProvider, VagrantSpec
 from pytest_vmvc.errors import Unavailable
 from pytest_vmvc.resources import RunScope
 
@@ -64,11 +64,11 @@ def test_a_box_arrives_under_another_name_and_leaves_nothing(
         name = run_scope.held[0].name.rpartition("/")[2]
         assert any(volume.startswith(name) for volume in libvirt.volumes())
         # A run that is killed here leaves a box that the reaper finds.
-        found = [one for one in VagrantReaper().inventory() if one.kind == vagrant_offer.HOME]
+        found = vagrant_offer.HomeReaper().inventory()
         assert [one.name.rpartition("/")[2] for one in found] == [name]
     assert not run_scope.held
     assert not any(volume.startswith(name) for volume in libvirt.volumes())
-    assert vagrant_offer.leftovers() == []
+    assert vagrant_offer.HomeReaper().inventory() == []
 
 
 @pytest.mark.vagrant
