@@ -283,9 +283,14 @@ class Session:
         self,
         terminalreporter: Any,  # noqa: ANN401 - pytest's own is private
     ) -> Generator[None, None, None]:
-        """Verdicts in words, then where everything is: at the very end, below pytest's own."""
-        yield
-        terminal.summary(self, terminalreporter)
+        """Verdicts in words, then where everything is: at the very end, below pytest's own.
+
+        Also where another plugin ends it, as pytest-benchmark does on a regression.
+        """
+        try:
+            yield
+        finally:
+            terminal.summary(self, terminalreporter)
 
     def pytest_unconfigure(self) -> None:
         """Give the scope and the signals back."""

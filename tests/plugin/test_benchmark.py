@@ -45,6 +45,24 @@ def test_its_table_and_comparison_work(own):
     slower.stderr.fnmatch_lines(["*Performance has regressed*"])
 
 
+def test_the_verdicts_are_told_though_it_found_a_regression(bed):
+    bed.pytester.makepyfile(test_start=OWN)
+    bed.run("test_start.py", "--benchmark-autosave").assert_outcomes(passed=5, skipped=1)
+    bed.starts(vm_s=[8.0] * 50)
+    slower = bed.pytester.runpytest_subprocess(
+        "--vmvc",
+        "--vmvc-pair=minimal",
+        "test_own.py",
+        "test_start.py",
+        "--benchmark-compare",
+        "--benchmark-compare-fail=median:10%",
+        timeout=60,
+    )
+    assert slower.ret == pytest.ExitCode.TESTS_FAILED
+    slower.stderr.fnmatch_lines(["*Performance has regressed*"])
+    slower.stdout.fnmatch_lines(["2 supported, 1 refuted (1 claim)", "report:  *"])
+
+
 def test_without_it_the_claims_are_judged_all_the_same(bed):
     bed.pytester.makepyfile(test_start=OWN)
     result = bed.run("test_start.py", "-p", "no:benchmark", "-rs")
