@@ -17,7 +17,7 @@ from pytest_vmvc.backends.docker_engine import (
     until,
 )
 from pytest_vmvc.backends.docker_images import remove_image
-from pytest_vmvc.errors import TeardownFailed, Unavailable
+from pytest_vmvc.errors import TeardownFailed
 from pytest_vmvc.resources import LABEL, NAME, Resource, RunScope
 
 if TYPE_CHECKING:
@@ -93,16 +93,18 @@ class DockerReaper:
         self._engine = Engine(base_url)
 
     def inventory(self) -> list[Resource]:
-        """All of them, of every run; empty where no engine answers."""
+        """All of them, of every run; empty where no engine is installed.
+
+        Raises `Unavailable` where there is one that does not answer: it may hold some all the same.
+        """
         chosen = {"label": LABEL}
-        try:
-            with self._engine.client(PROBE_S) as client, unavailable():
-                containers = client.containers(all=True, filters=chosen)
-                networks = client.networks(filters=chosen)
-                volumes = client.volumes(filters=chosen).get("Volumes") or []
-                images = client.images()
-        except Unavailable:
+        if not self._engine.installed:
             return []
+        with self._engine.client(PROBE_S) as client, unavailable():
+            containers = client.containers(all=True, filters=chosen)
+            networks = client.networks(filters=chosen)
+            volumes = client.volumes(filters=chosen).get("Volumes") or []
+            images = client.images()
         found = [("container", one["Names"][0].lstrip("/"), one) for one in containers]
         found += [(NETWORK, one["Name"], one) for one in networks]
         found += [(VOLUME, one["Name"], one) for one in volumes]

@@ -329,8 +329,16 @@ def test_the_reaper_finds_and_destroys_by_label(client, busybox_image, run_scope
     assert not [one for one in reaper.inventory() if one.name == name]
 
 
-def test_without_an_engine_nothing_is_left_behind(tmp_path):
+def test_without_an_engine_nothing_is_left_behind(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
     assert DockerReaper(f"unix://{tmp_path}/none.sock").inventory() == []
+
+
+def test_one_that_is_stopped_may_hold_what_a_run_has_left(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    (tmp_path / "dockerd").touch(mode=0o755)
+    with pytest.raises(Unavailable, match="is not running"):
+        DockerReaper(f"unix://{tmp_path}/none.sock").inventory()
 
 
 # --- the engine and its absence ------------------------------------------------------------------
@@ -443,14 +451,14 @@ def test_an_engine_in_trouble(tmp_path):
 
 def test_something_else_on_the_socket(tmp_path):
     with serving(tmp_path / "d.sock", b"SSH-2.0-whatever\r\n") as url:
-        assert "answers with an error" in reason(url).message
+        assert "does not answer: the connection broke off" in reason(url).message
 
 
 def test_a_silent_engine_is_not_waited_for(tmp_path, monkeypatch):
     monkeypatch.setattr(docker_engine, "PROBE_S", 0.2)
     started = time.monotonic()
     with serving(tmp_path / "d.sock", None) as url:
-        assert "answers with an error" in reason(url).message
+        assert "takes connections and does not answer" in reason(url).message
         assert time.monotonic() - started < 5
 
 
