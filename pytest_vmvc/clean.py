@@ -151,11 +151,12 @@ def destroy_run(scope: RunScope, *, use: Sequence[Reaper] | None = None) -> Swee
     report = _reap(
         use if use is not None else reapers(), lambda _: frozenset({scope.run_id}), dry_run=False
     )
-    remaining = {(item.resource.kind, item.resource.name) for item in report.left}
+    # Where a backend could not be asked, only what was seen to go is gone.
+    gone = set(report.destroyed)
     if not report.skipped:
-        for resource in scope.held:
-            if (resource.kind, resource.name) not in remaining:
-                scope.release(resource)
+        gone |= set(scope.held) - {item.resource for item in report.left}
+    for resource in gone:
+        scope.release(resource)
     return report
 
 

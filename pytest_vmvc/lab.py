@@ -10,14 +10,14 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Any
 
 import msgspec
 from filelock import FileLock, Timeout
 
-from pytest_vmvc import allowance, conditions, experiments, judge
-from pytest_vmvc.errors import InfrastructureError
+from pytest_vmvc import allowance, conditions, experiments, gates, judge
+from pytest_vmvc.errors import InfrastructureError, Unavailable
 from pytest_vmvc.experiments.base import Ended, Experiment, Note, Recorder, Rider, Settings
 from pytest_vmvc.model import EMULATED, Allowance, Evidence, Host, Missing, Reading, Record
 from pytest_vmvc.paths import state_dir
@@ -76,7 +76,7 @@ class Lab:
         retried until it is green.
         """
         if (name, pair) not in self._evidence:
-            with self._alone():
+            with self._alone() if self._times(name) else nullcontext():
                 self._survey()
                 if (name, pair) not in self._evidence:
                     if _is_timed(name):
@@ -135,7 +135,9 @@ class Lab:
     def _close(self) -> None:
         for pair in self._pairs.values():
             if isinstance(pair, Pair):
-                pair.close()
+                # What went with its technology stays held: the end of the run names it.
+                with suppress(Unavailable):
+                    pair.close()
 
     def _make(self, asked: str, pair: str) -> None:
         """Make one experiment with the wanted ones that ride with it; keep what comes of each."""
@@ -153,9 +155,9 @@ class Lab:
         try:
             subjects = self.pair(pair)
             ended = None if experiments.is_survey(name) else self._watch()
-            experiment.run(subjects, record, self.settings)
+            self._run(experiment, subjects, record)
             if ended is not None:
-                record.conditions(ended())
+                record.conditions(gates.excused(ended(), record.void_s))
         except Ended:
             return
         except Exception as error:  # noqa: BLE001 - raised again for everyone who asks for it
@@ -164,6 +166,21 @@ class Lab:
         self._evidence[name, pair] = failed or record.evidence(host)
         for rider, (_, own) in riders.items():
             self._evidence[rider, pair] = failed or own.evidence(host)
+
+    def _run(self, experiment: Experiment, subjects: Pair, record: Recorder) -> None:
+        """Run it; where a subject has gone meanwhile, the others go on without it."""
+        try:
+            experiment.run(subjects, record, self.settings)
+        except Unavailable:
+            left = subjects.present()
+            if left is subjects:
+                raise
+            self._pairs[left.name] = left
+            if not record.seen(left.subjects):
+                experiment.run(left, record, self.settings)
+                return
+            for subject in subjects.subjects.keys() - left.subjects.keys():
+                record.lost(subject, left.missing[subject])
 
     def _gauge(self, pair: str) -> None:
         """Have the battery's evidence, once, where this pair's machines are emulated.
@@ -220,6 +237,14 @@ class Lab:
     def _write(self, record: Record) -> None:
         with self._writing:
             self._sink(record)
+
+    def _times(self, asked: str) -> bool:
+        """Whether this run times anything: then it queues, with its surveys, which load the host.
+
+        A run of surveys alone has no figure that another run could spoil, and does not wait.
+        """
+        names = {asked, *(name for name, _ in self._wanted)}
+        return not all(map(experiments.is_survey, names))
 
     @contextmanager
     def _alone(self) -> Iterator[None]:

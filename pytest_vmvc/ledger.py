@@ -87,7 +87,13 @@ class LedgerWriter:
         return self._regular and size > 0 and os.pread(self._fd, 1, size - 1) != b"\n"
 
     def _write(self, line: bytes) -> None:
-        size = os.fstat(self._fd).st_size
+        state = os.fstat(self._fd)
+        size = state.st_size
+        if self._regular and not state.st_nlink:
+            raise LedgerError(
+                f"{self.path} was removed while the run was going on",
+                hint="nothing more can be kept; leave the output folder alone, and run it again",
+            )
         rest = memoryview(line)
         try:
             while rest:

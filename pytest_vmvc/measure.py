@@ -3,19 +3,40 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TypeVar
 
 import msgspec
 
-from pytest_vmvc.errors import InfrastructureError
+from pytest_vmvc.errors import InfrastructureError, Unavailable
 from pytest_vmvc.model import Scalar
 
 T = TypeVar("T")
 
 RETRIES = 2
 """Infrastructure errors tolerated per sample; each is counted in the record."""
+
+
+STOOD_STILL_S = 0.1
+"""A sample is void where the monotonic clock, by which it is timed, stood still for longer."""
+
+Clock = Callable[[int], float]
+"""``time.clock_gettime``: seconds by the number of a clock."""
+
+
+class Suspended(InfrastructureError):
+    """The host was suspended while a sample was taken, which is void."""
+
+    def __init__(self, seconds: float, hint: str = "keep the host awake while it measures") -> None:
+        super().__init__(
+            f"the host was suspended for {seconds:.1f} s: the sample is void", hint=hint
+        )
+        self.seconds = seconds
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (Suspended, (self.seconds, self.hint))
 
 
 class Sample(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,23 +82,38 @@ def interleave(
     *,
     plan: Plan,
     on_retry: Callable[[str, int, InfrastructureError], None],
+    on_lost: Callable[[str, Unavailable], None],
     on_block: Callable[[int, int], None] = lambda _done, _of: None,
     enough: Callable[[], bool] = lambda: False,
+    clock: Clock = time.clock_gettime,
 ) -> Iterator[Taken]:
     """Take one fresh sample of every subject in each block, in the plan's order.
 
     A taker that runs into its own deadline returns a censored `Sample`: a time-out is information.
     Any `InfrastructureError` is retried up to `RETRIES` times, told to ``on_retry`` with subject
-    and block, and then raised. ``on_block`` is told how many blocks are done, of how many, and
-    ``enough`` is asked at the plan's looks, and nowhere else.
+    and block, and then raised; so is a sample during which the host was suspended (`Suspended`),
+    whatever came of it. A subject that becomes `Unavailable` is told to ``on_lost`` and left out
+    from there on; the others go on. ``on_block`` is told how many blocks are done, of how many,
+    and ``enough`` is asked at the plan's looks, and nowhere else.
     """
+    lost: set[str] = set()
     for block, order in enumerate(plan.orders(list(takers))):
         if block in plan.looks and enough():
             on_block(block, block)
             return
         on_block(block, plan.blocks)
         for position, subject in enumerate(order):
-            sample = retried(takers[subject], partial(on_retry, subject, block))
+            if subject in lost:
+                continue
+            awake = partial(_awake, takers[subject], clock)
+            try:
+                sample = retried(awake, partial(on_retry, subject, block))
+            except Unavailable as gone:
+                lost.add(subject)
+                on_lost(subject, gone)
+                if len(lost) == len(takers):
+                    return
+                continue
             yield Taken(subject=subject, block=block, position=position, sample=sample)
     on_block(plan.blocks, plan.blocks)
 
@@ -90,6 +126,31 @@ def retried(work: Callable[[], T], on_retry: Callable[[InfrastructureError], Non
         except InfrastructureError as error:
             on_retry(error)
     return work()
+
+
+def _awake(taker: Callable[[], Sample], clock: Clock) -> Sample:
+    """Take a sample; raises `Suspended` where the host slept meanwhile, whatever came of it.
+
+    The monotonic clock does not count that time: what was timed looks sound, and is not.
+    """
+    before_s = _asleep_s(clock)
+
+    def check() -> None:
+        if (slept_s := _asleep_s(clock) - before_s) > STOOD_STILL_S:
+            raise Suspended(slept_s)
+
+    try:
+        sample = taker()
+    except InfrastructureError:
+        check()
+        raise
+    check()
+    return sample
+
+
+def _asleep_s(clock: Clock) -> float:
+    """Time since boot that the monotonic clock does not know."""
+    return clock(time.CLOCK_BOOTTIME) - clock(time.CLOCK_MONOTONIC)
 
 
 def _shuffled(subjects: Sequence[str], coin: random.Random) -> tuple[str, ...]:

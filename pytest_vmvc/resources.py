@@ -27,7 +27,7 @@ from pathlib import Path
 import msgspec
 import psutil
 
-from pytest_vmvc.errors import TeardownFailed
+from pytest_vmvc.errors import InfrastructureError, TeardownFailed, Unavailable
 from pytest_vmvc.paths import state_dir
 from pytest_vmvc.watchdog import Watchdog, close_private, keep_private
 
@@ -182,9 +182,15 @@ class RunScope:
         with self._making:
             if self._workdir is None:
                 name = f"vmvc-{self.run_id}-{secrets.token_hex(4)}"
-                path = Path(tempfile.gettempdir(), name).absolute()
-                self._write_down("folder", str(path))
-                path.mkdir(mode=0o700)
+                try:
+                    path = Path(tempfile.gettempdir(), name).absolute()
+                    self._write_down("folder", str(path))
+                    path.mkdir(mode=0o700)
+                except OSError as error:
+                    raise Unavailable(
+                        f"no temporary folder can be written: {error.strerror or error}",
+                        hint="free some space in it, or set TMPDIR to a folder of yours",
+                    ) from error
                 self._workdir = path
             return self._workdir
 
@@ -197,7 +203,13 @@ class RunScope:
         path = ROOMY / self.new_name()
         resource = self.hold("folder", str(path))
         try:
-            path.mkdir(mode=0o700)
+            try:
+                path.mkdir(mode=0o700)
+            except OSError as error:
+                raise Unavailable(
+                    f"{ROOMY} cannot be written: {error.strerror or error}",
+                    hint="free some space in it, or permit it",
+                ) from error
             yield path
         finally:
             shutil.rmtree(path, ignore_errors=True)
@@ -205,7 +217,10 @@ class RunScope:
                 self.release(resource)
 
     def hold(self, kind: str, name: str) -> Resource:
-        """Write down, durably, that ``name`` is about to be made."""
+        """Write down, durably, that ``name`` is about to be made.
+
+        Raises `InfrastructureError` where that fails: what nobody would know of is not made.
+        """
         resource = self._write_down(kind, name)
         self._held[kind, name] = resource
         return resource
@@ -213,12 +228,19 @@ class RunScope:
     def _write_down(self, kind: str, name: str) -> Resource:
         resource = Resource(kind=kind, name=name, run_id=self.run_id)
         line = msgspec.json.encode(resource) + b"\n"
-        fd = os.open(self.folder / "resources.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        path = self.folder / "resources.jsonl"
         try:
-            os.write(fd, line)
-            os.fsync(fd)
-        finally:
-            os.close(fd)
+            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+            try:
+                os.write(fd, line)
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+        except OSError as error:
+            raise InfrastructureError(
+                f"{kind} {name} is not made, as {path} cannot be written: {error.strerror}",
+                hint="free some space, or set VMVC_STATE_DIR to a folder on another disk",
+            ) from error
         return resource
 
     def release(self, resource: Resource) -> None:

@@ -36,6 +36,7 @@ def test_sides_alternate_and_never_run_in_one_piece():
             {"a": lambda: Sample(values={"x": 1}), "b": lambda: Sample(values={"x": 2})},
             plan=Plan(blocks=6, seed=3),
             on_retry=lambda *_: None,
+            on_lost=lambda *_: None,
         )
     )
     assert [t.block for t in taken] == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5]
@@ -57,6 +58,7 @@ def test_an_infrastructure_error_is_retried_and_counted():
             {"a": taker},
             plan=Plan(blocks=2, seed=0),
             on_retry=lambda subject, block, error: seen.append((subject, block, str(error))),
+            on_lost=lambda *_: None,
         )
     )
     assert len(taken) == 2
@@ -75,6 +77,7 @@ def test_a_harness_that_stays_broken_is_an_error():
                 {"a": taker},
                 plan=Plan(blocks=1, seed=0),
                 on_retry=lambda *args: seen.append(args),
+                on_lost=lambda *_: None,
             )
         )
     assert len(seen) == RETRIES
@@ -88,5 +91,12 @@ def test_a_failing_claim_is_not_retried():
         raise AssertionError
 
     with pytest.raises(AssertionError):
-        list(interleave({"a": taker}, plan=Plan(blocks=1, seed=0), on_retry=lambda *_: None))
+        list(
+            interleave(
+                {"a": taker},
+                plan=Plan(blocks=1, seed=0),
+                on_retry=lambda *_: None,
+                on_lost=lambda *_: None,
+            )
+        )
     assert len(calls) == 1

@@ -21,7 +21,7 @@ from pytest_vmvc.backends.docker_images import (
 )
 from pytest_vmvc.backends.docker_port import laden_image, ported_image
 from pytest_vmvc.backends.docker_reaper import DockerReaper, passing_image, remove_container
-from pytest_vmvc.backends.docker_start import READINESS, ContainerSpec, start
+from pytest_vmvc.backends.docker_start import READINESS, ContainerSpec, no_image, start
 from pytest_vmvc.backends.optional import Acquire, Arrival, Configuration, Destination, Laden, Shape
 from pytest_vmvc.backends.second_engine import second_engine
 from pytest_vmvc.errors import LaunchFailed, LaunchTimedOut, Unavailable, VmvcError
@@ -137,7 +137,8 @@ class DockerProvider:
         """Start a fresh container and wait for its first answer.
 
         The stopwatch starts just before the create request. Entering raises `LaunchFailed` or
-        `LaunchTimedOut`; leaving destroys it and verifies that (`TeardownFailed`).
+        `LaunchTimedOut`; leaving destroys it and verifies that (`TeardownFailed`). Either raises
+        `Unavailable` where the engine has gone; the scope then still holds the container.
         """
         facts, name, owner = self.facts, self._scope.new_name(), self._scope.owner
         mine = {OWNER_LABEL: f"{owner.pid} {owner.started} {owner.boot_id}"}
@@ -161,6 +162,12 @@ class DockerProvider:
         self._destroy(resource)
 
     def _destroy(self, resource: Resource, *, appear_s: float = 0.0) -> None:
+        try:
+            self._engine.check()  # one that hangs is found sooner than by waiting for the removal
+        except Unavailable as gone:
+            raise Unavailable(
+                f"container {resource.name} may be left behind: {gone.message}", hint=gone.hint
+            ) from None
         with self._engine.client() as client:
             remove_container(client, resource.name, appear_s=appear_s)
         self._scope.release(resource)
@@ -168,9 +175,7 @@ class DockerProvider:
     def _image(self, engine: Engine) -> dict[str, Any]:
         found = inspect_image(engine, self.spec.image)
         if found is None:
-            raise Unavailable(
-                f"the container engine has no image {self.spec.image}", hint="run `vmvc setup`"
-            )
+            raise no_image(self.spec.image)
         return found
 
     def shaped(self, shape: Shape) -> DockerProvider:

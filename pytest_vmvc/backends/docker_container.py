@@ -28,6 +28,7 @@ from pytest_vmvc.backends.docker_engine import (
     status_of,
     until,
 )
+from pytest_vmvc.backends.docker_start import ending
 from pytest_vmvc.backends.docker_stream import Stream
 from pytest_vmvc.backends.optional import Account, Memory
 from pytest_vmvc.errors import CommandTimedOut, EnvironmentDied, InfrastructureError
@@ -292,6 +293,7 @@ class Container:
 
     def _end(self, client: APIClient, command: str, token: str) -> None:
         """End a command from the host where it can be seen there, and its children from inside."""
+        client.timeout = END_S  # type: ignore[assignment] # see Engine.client
         pid = int(client.exec_inspect(command).get("Pid") or 0)
         # The pid is one of the engine's host, which need not be this one: compare the cgroup.
         with suppress(OSError):
@@ -334,13 +336,18 @@ class Container:
             if status_of(error) in (404, 409, 500) and not self.alive():
                 self._died(cause(error))
             raise InfrastructureError(
-                f"the engine failed on {self.name}: {cause(error)}", hint="see the engine's log"
+                f"the engine failed on {self.name}: {cause(error)}",
+                hint="see the engine's log; was it restarted?",
             ) from error
 
     def _died(self, cause: str) -> NoReturn:
+        with self._engine.client() as client:
+            how = ending(client, self.name)
         raise EnvironmentDied(
-            f"container {self.name} is gone: {cause}",
-            hint="out of memory, or ended by somebody else; see `dmesg`",
+            f"container {self.name} is gone{how and f' ({how})'}: {cause}",
+            hint="give it more memory"
+            if "memory" in how
+            else "somebody else ended it, or its payload; see the engine's log and `dmesg`",
         )
 
 

@@ -9,11 +9,12 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cached_property
+from functools import cached_property, partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from pytest_vmvc.errors import Unavailable
+from pytest_vmvc.errors import InfrastructureError, Unavailable
 
 if TYPE_CHECKING:
     from docker import APIClient
@@ -22,6 +23,8 @@ PROBE_S = 5.0
 API_S = 60.0
 FLOOR_S = 15.0
 """Least time for create and start: cut off earlier, nobody would know what the engine made."""
+RESTART_S = 10.0
+"""How long an engine that has answered before, and then refuses, may take to be back."""
 CHUNK_BYTES = 1 << 16
 
 
@@ -59,6 +62,7 @@ class Engine:
     def __init__(self, base_url: str | None = None) -> None:
         """Ask nothing yet; ``base_url`` wins over the caller's environment."""
         self._base_url = base_url
+        self._lost = False
 
     @cached_property
     def _address(self) -> dict[str, Any]:
@@ -93,6 +97,15 @@ class Engine:
         """Its address; raises `Unavailable` where that makes no sense."""
         return str(self._address["base_url"]).removeprefix("http+")
 
+    @property
+    def installed(self) -> bool:
+        """Whether there is one that may hold something, also while it does not run.
+
+        Raises `Unavailable` where its address makes no sense.
+        """
+        parts = urlsplit(self.url)
+        return parts.scheme != "unix" or Path(parts.path).exists() or _engine_program()
+
     @cached_property
     def api_version(self) -> str:
         """The version of the API to speak; asks the engine once. Raises `Unavailable`."""
@@ -107,15 +120,68 @@ class Engine:
 
     @contextmanager
     def client(self, timeout_s: float = API_S) -> Iterator[APIClient]:
-        """Give a client of one's own (they cost microseconds, and are not for two threads)."""
+        """Give a client of one's own (they cost microseconds, and are not for two threads).
+
+        Whatever breaks inside without the engine having said why, the engine itself is asked: where
+        it has gone meanwhile, leaving raises `Unavailable` in place of the error.
+        """
         from docker import APIClient
 
+        from pytest_vmvc.backends.docker_transport import UnixAdapter
+
+        broken: tuple[type[Exception], ...] = (InfrastructureError, *api_errors())
         version = self.api_version
+        if self._lost:
+            self.check()  # else every call would wait for its own deadline
         client = APIClient(**self._address, version=version, timeout=timeout_s)  # type: ignore[arg-type]
+        if urlsplit(self.url).scheme == "unix":
+            client.mount("http+docker://", UnixAdapter(f"http+{self.url}"))
         try:
             yield client
+        except broken as error:
+            if status_of(error) is not None:
+                raise
+            try:
+                self.check()
+            except Unavailable as gone:
+                raise gone from None
+            raise
         finally:
             client.close()
+
+    def check(self) -> None:
+        """Raise `Unavailable` where it does not answer any more.
+
+        One that refuses, and did not when it was last asked, is given time to be started again.
+        """
+        deadline = Deadline(0.0 if self._lost else RESTART_S)
+        self._lost = True
+        until(partial(_listens, self.url), deadline)
+        _reach(self.url)
+        self._ping()
+        self._lost = False
+
+    def _ping(self) -> None:
+        from docker import APIClient
+
+        with unavailable():
+            client = APIClient(**self._address, version=self.api_version, timeout=PROBE_S)  # type: ignore[arg-type]
+            try:
+                client.ping()
+            finally:
+                client.close()
+
+
+def _engine_program() -> bool:
+    return any(map(shutil.which, ("dockerd", "podman")))
+
+
+def _listens(url: str) -> bool:
+    try:
+        _reach(url)
+    except Unavailable:
+        return False
+    return True
 
 
 def _reach(url: str) -> None:
@@ -128,25 +194,25 @@ def _reach(url: str) -> None:
                 probe.connect(parts.path)
         elif parts.hostname and parts.port:
             socket.create_connection((parts.hostname, parts.port), PROBE_S).close()
-    except PermissionError as error:
+    except PermissionError:
         raise Unavailable(
             f"no permission on the container engine's socket {parts.path}",
             hint="add yourself to its group (`sudo usermod -aG docker $USER`) and log in again",
-        ) from error
-    except (FileNotFoundError, ConnectionRefusedError) as error:
+        ) from None
+    except (FileNotFoundError, ConnectionRefusedError):
         if parts.scheme != "unix":
             message, hint = f"no container engine at {url}", "start it, or correct DOCKER_HOST"
-        elif any(map(shutil.which, ("dockerd", "podman"))):
+        elif _engine_program():
             message = f"the container engine is not running (nobody answers on {parts.path})"
             hint = "run `vmvc setup`, or start its service"
         else:
             message, hint = "no container engine is installed", "run `vmvc setup`"
-        raise Unavailable(message, hint=hint) from error
+        raise Unavailable(message, hint=hint) from None
     except OSError as error:
         raise Unavailable(
             f"the container engine at {url} cannot be reached: {cause(error)}",
             hint="see `vmvc doctor`, or correct DOCKER_HOST",
-        ) from error
+        ) from None
 
 
 def api_errors() -> tuple[type[Exception], ...]:
@@ -161,13 +227,21 @@ def api_errors() -> tuple[type[Exception], ...]:
 @contextmanager
 def unavailable() -> Iterator[None]:
     """Turn an error of the API into `Unavailable`."""
+    from requests import Timeout
+
     try:
         yield
-    except api_errors() as error:
+    except Timeout:
         raise Unavailable(
-            f"the container engine answers with an error: {cause(error)}",
+            "the container engine takes connections and does not answer",
+            hint="it hangs: restart it, then run `vmvc clean`",
+        ) from None
+    except api_errors() as error:
+        answers = "answers with an error" if status_of(error) else "does not answer"
+        raise Unavailable(
+            f"the container engine {answers}: {cause(error)}",
             hint="see its log, and `vmvc doctor`",
-        ) from error
+        ) from None
 
 
 def status_of(error: Exception) -> int | None:
@@ -177,7 +251,21 @@ def status_of(error: Exception) -> int | None:
 
 def cause(error: Exception) -> str:
     """The cause on one line, without the wrapping of three libraries."""
+    from requests import ConnectionError as Broken
+    from requests import Timeout
+
+    if isinstance(error, Timeout):
+        return "it gave no answer in time"
+    if isinstance(error, Broken):
+        return f"the connection broke off ({_innermost(error)})"
     return one_line(str(getattr(error, "explanation", None) or error))
+
+
+def _innermost(error: BaseException) -> str:
+    """The system's own words, which libraries wrap."""
+    while inner := next((part for part in error.args if isinstance(part, BaseException)), None):
+        error = inner
+    return one_line(str(getattr(error, "strerror", None) or error))
 
 
 def one_line(text: str) -> str:

@@ -17,7 +17,7 @@ from pytest_vmvc.backends.docker_engine import (
     status_of,
 )
 from pytest_vmvc.backends.docker_stream import Stream
-from pytest_vmvc.errors import LaunchFailed, LaunchTimedOut
+from pytest_vmvc.errors import LaunchFailed, LaunchTimedOut, Unavailable
 
 if TYPE_CHECKING:
     from docker import APIClient
@@ -26,6 +26,9 @@ PAYLOAD = ("sh", "-c", 'echo "vmvc:nonce $VMVC_NONCE"; exec sleep 2147483647')
 """Says the nonce and then holds next to nothing."""
 
 READINESS = "push: attached stream, read by a thread of its own from before the start request on"
+
+SIGNALLED = 128
+"""An exit status above it is that of a process which a signal has ended."""
 
 HANG_UP_S = 10.0
 """How long the thread may take to notice that its stream has been shut."""
@@ -70,7 +73,8 @@ def start(
     """Create and start a container and wait for its first answer.
 
     Marks, ascending: created, started (the start request has returned) and answer, which may come
-    before it. Raises `LaunchFailed` and `LaunchTimedOut`; whatever exists by then stays.
+    before it. Raises `LaunchFailed`, `LaunchTimedOut`, and `Unavailable` without the image;
+    whatever exists by then stays.
     """
     from requests import Timeout
 
@@ -111,18 +115,42 @@ def start(
                 hint="the host may be overloaded",
             ) from None
         except api_errors() as error:
-            absent = status_of(error) == 404 and "no such image" in cause(error).lower()
+            if status_of(error) == 404 and "no such image" in cause(error).lower():
+                raise no_image(spec.image) from None
             raise LaunchFailed(
                 f"container {name} of {spec.image} was not started: {cause(error)}",
-                hint="run `vmvc setup`" if absent else "see the engine's log",
+                hint="see the engine's log",
             ) from error
     if not answered:
+        how = ending(client, name)
         raise LaunchFailed(
-            f"container {name} of {spec.image} ended before its first answer{_said(output)}",
+            f"container {name} of {spec.image} ended before its first answer"
+            f"{how and f' ({how})'}{_said(output)}",
             hint="its payload must print the nonce and go on running",
         )
     watch.marks = dict(sorted(watch.marks.items(), key=lambda mark: mark[1]))
     return watch
+
+
+def no_image(ref: str) -> Unavailable:
+    """The engine does not have it, or not any more."""
+    return Unavailable(f"the container engine has no image {ref}", hint="run `vmvc setup`")
+
+
+def ending(client: APIClient, name: str) -> str:
+    """How a container came to its end, as far as the engine knows; empty where it does not."""
+    try:
+        state = client.inspect_container(name)["State"]
+    except api_errors() as error:
+        return "somebody has removed it" if status_of(error) == 404 else ""
+    if state.get("Running"):
+        return ""
+    if state.get("OOMKilled"):
+        return "killed for want of memory"
+    status = int(state.get("ExitCode") or 0)
+    if status > SIGNALLED:
+        return f"killed by signal {status - SIGNALLED}"
+    return f"exit status {status}"
 
 
 def _allow(client: APIClient, deadline: Deadline) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime
 from typing import Protocol, runtime_checkable
 
@@ -12,7 +12,7 @@ import msgspec
 from pytest_vmvc.backends.base import Environment, Provider
 from pytest_vmvc.errors import InfrastructureError, Unavailable
 from pytest_vmvc.looks import declared
-from pytest_vmvc.measure import Plan, Sample, Taken, interleave
+from pytest_vmvc.measure import Plan, Sample, Suspended, Taken, interleave
 from pytest_vmvc.model import (
     Allowance,
     Check,
@@ -126,6 +126,8 @@ class Recorder:
         if allowance is not None:
             sink(allowance)
         self._conditions: list[Conditions] = []
+        self.void_s = 0.0
+        """Seconds for which the host was suspended, all of them in samples that are void."""
 
     def observe(
         self,
@@ -237,6 +239,7 @@ class Recorder:
             takers,
             plan=Plan(blocks=settings.blocks, seed=settings.seed, looks=looks),
             on_retry=self.retry,
+            on_lost=self.lost,
             on_block=self.progress,
             enough=self._enough,
         ):
@@ -262,6 +265,14 @@ class Recorder:
         self._missing.append(gap)
         self._sink(gap)
 
+    def lost(self, subject: str, gap: Unavailable) -> None:
+        """A subject that this host had, and has no more."""
+        self.missing(subject, f"lost during the run: {gap}")
+
+    def seen(self, subjects: Collection[str]) -> bool:
+        """Whether anything was taken down of one of them."""
+        return any(subject in subjects for subject, _ in self._series)
+
     def retry(self, subject: str, block: int, error: InfrastructureError) -> None:
         """An infrastructure error that is about to be retried."""
         again = Retry(
@@ -271,6 +282,8 @@ class Recorder:
             block=block,
             error=str(error),
         )
+        if isinstance(error, Suspended):
+            self.void_s += error.seconds
         self._retries.append(again)
         self._sink(again)
 

@@ -114,6 +114,7 @@ class Platforms:
             {side: partial(tour.sample, side) for side in sides},
             plan=Plan(blocks=settings.blocks, seed=settings.seed),
             on_retry=record.retry,
+            on_lost=record.lost,
             on_block=tour.going_on(record.progress),
         ):
             record.take(taken, sides[taken.subject][tour.platform].facts)

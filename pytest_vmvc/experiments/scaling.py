@@ -103,15 +103,21 @@ class Scaling:
         steps = [*ladder, *ladder[:2]]
         random.Random(f"{settings.seed}").shuffle(steps)  # noqa: S311 - an order, no secret
         done: dict[str, list[tuple[int, Sample]]] = {subject: [] for subject in providers}
+        gone: set[str] = set()
+
+        def lost(subject: str, gap: Unavailable) -> None:
+            gone.add(subject)
+            record.lost(subject, gap)
+
         for block, count in enumerate(steps):
             record.progress(block, len(steps), "step")
             takers = {
                 subject: partial(self._take, provider, count, settings.deadline_s)
                 for subject, provider in providers.items()
-                if fits(provider, count, self._available())
+                if subject not in gone and fits(provider, count, self._available())
             }
             plan = Plan(blocks=1, seed=settings.seed + block)
-            for taken in interleave(takers, plan=plan, on_retry=record.retry):
+            for taken in interleave(takers, plan=plan, on_retry=record.retry, on_lost=lost):
                 done[taken.subject].append((count, taken.sample))
                 _observe(record, taken.subject, providers, taken.sample.values, block, count)
         record.progress(len(steps), len(steps), "step")

@@ -7,6 +7,7 @@ import secrets
 import signal
 import time
 from collections.abc import Callable, Generator
+from contextlib import suppress
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -16,14 +17,14 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
-from pytest_vmvc.errors import UsageError, VmvcError
+from pytest_vmvc.errors import LedgerError, UsageError, VmvcError
 from pytest_vmvc.experiments import carrier_of
 from pytest_vmvc.experiments.base import Settings
 from pytest_vmvc.judge import readings_hash
 from pytest_vmvc.lab import Lab
 from pytest_vmvc.ledger import LedgerWriter
 from pytest_vmvc.model import SCHEMA_VERSION, End, Host, Reading, Record, Result, Run
-from pytest_vmvc.paths import put
+from pytest_vmvc.paths import put, state_dir
 from pytest_vmvc.plugin import baseline, collection, gate, options, terminal
 from pytest_vmvc.plugin.baseline import Baseline
 from pytest_vmvc.resources import RunScope
@@ -66,6 +67,8 @@ class Session:
         self._saved_bench: SavedBench | None = None
         self._accepted: Baseline | None = None
         self._host: Host | None = None
+        self._unwritten: LedgerError | None = None
+        self._runner: Any = None
         self._started = time.monotonic()
         self._began = datetime.now(UTC)
         self._results_file = self._choose_file()
@@ -99,7 +102,13 @@ class Session:
         if self.config.option.collectonly:
             return
         if not self.saved:
-            self.scope.__enter__()
+            try:
+                self.scope.__enter__()
+            except OSError as error:
+                raise pytest.UsageError(
+                    f"the state folder {state_dir()} cannot be written: {error.strerror or error}; "
+                    "permit it, or set VMVC_STATE_DIR to a folder of yours"
+                ) from error
         for number in ENDING_SIGNALS:
             self._handlers[number] = signal.signal(number, _interrupt)
         if self.is_worker:
@@ -124,12 +133,17 @@ class Session:
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> None:
         """Write the run down before anything is measured, so that even a first Ctrl-C reports."""
+        # Under xdist its own loop stands in for the session's.
+        self._runner = self.config.pluginmanager.get_plugin("dsession") or session
         asked = [wanted for item in session.items for wanted in collection.experiments_of(item)]
         # A worker does not know which pairs it will be given, so it only shares what it starts.
         self._wanted = [w for w in asked if not self.is_worker or carrier_of(w[0])]
         self._readings = collection.readings_by_experiment(session.items)
         if self._has_claims and not self.is_worker and not self.config.option.collectonly:
-            self._ledger()
+            try:
+                self._ledger()
+            except LedgerError as error:
+                raise pytest.UsageError(f"--vmvc-output: {error}") from error
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:  # noqa: ANN401 - xdist is optional
@@ -223,9 +237,18 @@ class Session:
         if self.is_worker:
             self._pending.append(record)
             return
+        try:
+            self._ledger().append(record)
+        except LedgerError as error:
+            self._stop(error)
+            raise
         if isinstance(record, Result):
             self.results.append(record)
-        self._ledger().append(record)
+
+    def _stop(self, error: LedgerError) -> None:
+        """End the run before its next test: what cannot be written down need not be measured."""
+        self._unwritten = self._unwritten or error
+        self._runner.shouldstop = f"vmvc: {self._unwritten}"
 
     @pytest.hookimpl(wrapper=True)
     def pytest_pyfunc_call(self, pyfuncitem: pytest.Function) -> Generator[None, object, object]:
@@ -251,8 +274,10 @@ class Session:
         if carried and not self.is_worker:
             # The controller collects nothing itself: what was registered, a worker knows.
             self._readings_hash = getattr(report, "vmvc_readings", "")
-            for record in msgspec.convert(carried, list[Record]):
-                self.record(record)
+            # A worker cannot be told that this fails: the run is being stopped.
+            with suppress(LedgerError):
+                for record in msgspec.convert(carried, list[Record]):
+                    self.record(record)
 
     # --- after -----------------------------------------------------------------------------------
 
@@ -265,15 +290,20 @@ class Session:
             if self.exceeded and exitstatus == pytest.ExitCode.OK:
                 session.exitstatus = exitstatus = pytest.ExitCode.TESTS_FAILED
             status = int(exitstatus)
-            self._writer.append(
-                End(
-                    ended=_now(),
-                    exit_status=status,
-                    duration_s=time.monotonic() - self._started,
-                    interrupted=status == pytest.ExitCode.INTERRUPTED,
-                )
+            end = End(
+                ended=_now(),
+                exit_status=status,
+                duration_s=time.monotonic() - self._started,
+                interrupted=status == pytest.ExitCode.INTERRUPTED,
             )
+            try:
+                self._writer.append(end)
+            except LedgerError as error:
+                self._unwritten = self._unwritten or error
             self._writer.close()
+            if self._unwritten:
+                self.problems.append(f"the results are not complete: {self._unwritten}")
+                session.exitstatus = pytest.ExitCode.INTERNAL_ERROR
             self._write_report(self._writer.path)
             if self.options.baseline and self.options.update_baseline:
                 self._update_baseline(self._writer.path, self.options.baseline)
@@ -325,7 +355,8 @@ class Session:
             self._writer = LedgerWriter(self._results_file)
             origin = self.saved.run if self.saved else None
             if origin is None:
-                _point_latest_at(self._results_file.parent)
+                with suppress(OSError):  # a name more for the folder, where that can be had
+                    _point_latest_at(self._results_file.parent)
             self._writer.append(
                 Run(
                     schema=SCHEMA_VERSION,
@@ -351,11 +382,18 @@ class Session:
             if self.options.redact:
                 log = report.redacted(log)
             self.report_path = report.write(log, ledger.with_name("report.html"))
-            if job := os.environ.get(JOB_SUMMARY):
+        except Exception as error:  # noqa: BLE001 - whatever breaks the page, the results stand
+            self.problems.append(
+                f"no report was written: {type(error).__name__}: {error}; "
+                f"`vmvc report {ledger}` writes it"
+            )
+            return
+        if job := os.environ.get(JOB_SUMMARY):
+            try:
                 with Path(job).open("a", encoding="utf-8") as file:
                     file.write(report.summary(log, exceeded=self.exceeded))
-        except Exception as error:  # noqa: BLE001 - whatever breaks the page, the results stand
-            self.problems.append(f"no report was written: {type(error).__name__}: {error}")
+            except OSError as error:
+                self.problems.append(f"{job} could not be written: {error.strerror or error}")
 
     def _exceeded(self, ledger: Path) -> tuple[str, ...]:
         """What ``--vmvc-fail-on`` names and has happened since the baseline.
@@ -415,7 +453,14 @@ class Session:
         if self.scope.held:
             from pytest_vmvc.clean import destroy_run
 
-            destroy_run(self.scope)
+            report = destroy_run(self.scope)
+            reasons = {one.resource: one.reason for one in report.left}
+            for resource in self.scope.held:
+                reason = reasons.get(resource) or "; ".join(report.skipped) or "it holds on"
+                self.problems.append(
+                    f"left behind: {resource.kind} {resource.name} ({reason}); "
+                    "the next run removes it, or `vmvc clean`"
+                )
 
 
 def _point_latest_at(folder: Path) -> None:

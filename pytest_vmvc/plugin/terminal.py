@@ -115,7 +115,7 @@ def summary(session: Session, reporter: Any) -> None:  # noqa: ANN401 - pytest's
         reporter.write_line(f"FAILED {one}", red=True)
     if not reporter.config.pluginmanager.hasplugin("benchmark"):
         reporter.write_line("pytest-benchmark is off: no start-up table")
-    if session.ledger_path:
+    if session.ledger_path and session.ledger_path.exists():
         reporter.write_line(f"results: {session.ledger_path}")
     if session.report_path:
         reporter.write_line(f"report:  {session.report_path}")

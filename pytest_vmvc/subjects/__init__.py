@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,6 +46,21 @@ class Pair:
         before = subject in self._warm
         self._warm.add(subject)
         return before
+
+    def present(self) -> Pair:
+        """The pair as this host has it now: what has gone since is missing, with the reason."""
+        gaps = _gaps((*self.subjects.values(), *self.userlands))
+        if not any(gaps):
+            return self
+        gone = {key: gap for key, gap in zip(self.subjects, gaps, strict=False) if gap}
+        lands = list(zip(self.userlands, gaps[len(self.subjects) :], strict=True))
+        return replace(
+            self,
+            subjects={key: one for key, one in self.subjects.items() if key not in gone},
+            missing={**self.missing, **gone},
+            userlands=tuple(one for one, gap in lands if gap is None),
+            missing_userland=next((gap for _, gap in lands if gap), self.missing_userland),
+        )
 
     def other(self, name: str) -> Provider:
         """A provider that is no subject of the pair; raises `Unavailable` with the reason."""
@@ -131,6 +146,13 @@ def pair(
             (found for found in found_userlands if isinstance(found, Unavailable)), None
         ),
     )
+
+
+def _gaps(providers: Iterable[Provider]) -> list[Unavailable | None]:
+    """Why each cannot be used now, or None; asked at once, as a technology that hangs is slow."""
+    asked = list(providers)
+    with ThreadPoolExecutor(max_workers=max(1, len(asked))) as pool:
+        return list(pool.map(lambda provider: provider.probe(), asked))
 
 
 def _available(offer: Callable[[], Provider]) -> Provider | Unavailable:
