@@ -13,6 +13,7 @@ from pytest_vmvc.model import Scalar
 
 RETRIES = 2
 """Infrastructure errors tolerated per sample; each is counted in the record."""
+REMEDY = "run `vmvc doctor`, mend the cause, and run again"
 
 
 class Sample(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,8 +66,8 @@ def interleave(
 
     A taker that runs into its own deadline returns a censored `Sample`: a time-out is information.
     Any `InfrastructureError` is retried up to `RETRIES` times, told to ``on_retry`` with subject
-    and block, and then raised. ``on_block`` is told how many blocks are done, of how many, and
-    ``enough`` is asked at the plan's looks, and nowhere else.
+    and block, and then raised with how often it came. ``on_block`` is told how many blocks are
+    done, of how many, and ``enough`` is asked at the plan's looks, and nowhere else.
     """
     for block, order in enumerate(plan.orders(list(takers))):
         if block in plan.looks and enough():
@@ -74,18 +75,26 @@ def interleave(
             return
         on_block(block, plan.blocks)
         for position, subject in enumerate(order):
-            sample = _take(takers[subject], partial(on_retry, subject, block))
+            place = f"{subject} in block {block + 1}"
+            sample = _take(takers[subject], partial(on_retry, subject, block), place)
             yield Taken(subject=subject, block=block, position=position, sample=sample)
     on_block(plan.blocks, plan.blocks)
 
 
-def _take(taker: Callable[[], Sample], on_retry: Callable[[InfrastructureError], None]) -> Sample:
+def _take(
+    taker: Callable[[], Sample], on_retry: Callable[[InfrastructureError], None], place: str
+) -> Sample:
     for _ in range(RETRIES):
         try:
             return taker()
         except InfrastructureError as error:
             on_retry(error)
-    return taker()
+    try:
+        return taker()
+    except InfrastructureError as error:
+        raise type(error)(
+            f"{place} failed {RETRIES + 1} times in a row, the last time so: {error}", hint=REMEDY
+        ) from error
 
 
 def _shuffled(subjects: Sequence[str], coin: random.Random) -> tuple[str, ...]:

@@ -72,9 +72,10 @@ def _experiment(name: str, summary: str) -> Callable[..., Evidence]:
         try:
             return vmvc_lab.evidence(name, vmvc_pair)
         except VmvcError as error:
-            # In a fixture this is a pytest error and not a failure: the harness broke, not the
-            # claim.
-            pytest.fail(f"{name} on {vmvc_pair}: {type(error).__name__}: {error}", pytrace=False)
+            told = f"{name} on {vmvc_pair}: {type(error).__name__}: {error}"
+        # In a fixture this is a pytest error and not a failure: the harness broke, not the claim.
+        # Out here, or pytest would tell the cause as well.
+        pytest.fail(told, pytrace=False)
 
     measured.__doc__ = f"{summary[:1].upper()}{summary[1:]}."
     return pytest.fixture(name=name)(measured)
