@@ -15,6 +15,7 @@ from pytest_vmvc.model import Completed
 
 KILL_GRACE_S = 5.0
 """Seconds between SIGTERM and SIGKILL of a command that outlived its deadline."""
+TEXT_KEPT = 200
 
 
 def run(
@@ -30,7 +31,8 @@ def run(
 
     ``env`` is added to the caller's environment. Raises `Unavailable` when the program does not
     exist, `CommandTimedOut` after ``timeout_s`` seconds (the whole group is ended first) and,
-    unless ``check`` is false, `CommandFailed` with the end of its standard error.
+    unless ``check`` is false, `CommandFailed` with the end of its standard error. `CommandFailed`
+    also tells why one could not be started.
     """
     words = [str(word) for word in argv]
     started = time.monotonic()
@@ -45,17 +47,21 @@ def run(
             start_new_session=True,
         )
     except FileNotFoundError as error:
+        if cwd is not None and not cwd.is_dir():
+            raise CommandFailed(f"`{shown(words)}` has no folder to run in: {cwd}") from error
         raise Unavailable(
             f"{words[0]} is not installed", hint="run `vmvc setup`, or see `vmvc doctor`"
         ) from error
     except PermissionError as error:
         raise Unavailable(f"{words[0]} may not be run", hint=str(error)) from error
+    except OSError as error:
+        raise CommandFailed(f"`{shown(words)}` could not be started", hint=str(error)) from error
     try:
         out, err = child.communicate(stdin or None, timeout=timeout_s)
     except subprocess.TimeoutExpired:
         end_group(child)
         raise CommandTimedOut(
-            f"`{' '.join(words[:4])}` did not end within {timeout_s:g} s",
+            f"`{shown(words)}` did not end within {timeout_s:g} s",
             hint="the host may be overloaded; its processes were ended",
         ) from None
     except BaseException:
@@ -70,8 +76,14 @@ def run(
     )
     if check and done.exit_status != 0:
         tail = (done.stderr or done.stdout).decode(errors="replace").strip()[-800:]
-        raise CommandFailed(f"`{' '.join(words[:6])}` ended with {done.exit_status}", hint=tail)
+        raise CommandFailed(f"`{shown(words, 6)}` ended with {done.exit_status}", hint=tail)
     return done
+
+
+def shown(argv: Sequence[str], most: int = 4) -> str:
+    """The first words of a command for a message: on one line, printable, not too long."""
+    text = "".join(sign if sign.isprintable() else " " for sign in " ".join(argv[:most]))
+    return " ".join(text.split())[:TEXT_KEPT]
 
 
 def end_group(child: subprocess.Popen[bytes]) -> None:

@@ -21,6 +21,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 
+from pytest_vmvc import process
 from pytest_vmvc.errors import CommandTimedOut, EnvironmentDied
 from pytest_vmvc.model import Completed
 
@@ -207,10 +208,10 @@ class AgentChannel:
             self._send(head + stdin)
             self._fill(reply, deadline)
         except TimeoutError:
-            self._end(reply, sent=bool(stdin))
+            ended = self._end(reply, sent=bool(stdin))
             raise CommandTimedOut(
-                f"`{' '.join(words[:4])}` did not end within {timeout_s:g} s in {self._name}",
-                hint="it was ended",
+                f"`{process.shown(words)}` did not end within {timeout_s:g} s in {self._name}",
+                hint="it was ended" if ended else "the guest is paused, or hangs",
             ) from None
         out, err = reply.streams
         return Completed(
@@ -221,8 +222,8 @@ class AgentChannel:
             duration_s=time.monotonic() - started,
         )
 
-    def _end(self, reply: _Reply, *, sent: bool) -> None:
-        """End the request's process group and see it reported; a guest that hangs is left."""
+    def _end(self, reply: _Reply, *, sent: bool) -> bool:
+        """End the request's process group; whether the guest reported that, or hangs."""
         until = time.monotonic() + KILL_GRACE_S
         try:
             self._kills.settimeout(KILL_GRACE_S)
@@ -235,9 +236,10 @@ class AgentChannel:
                 with suppress(TimeoutError):
                     self._fill(reply, min(until, time.monotonic() + SKIP_INTERVAL_S))
         except TimeoutError:
-            return
+            pass
         except OSError as error:
             raise self._died() from error
+        return reply.complete
 
     def _fill(self, reply: _Reply, deadline: float) -> None:
         while not reply.complete:

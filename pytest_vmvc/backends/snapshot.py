@@ -23,6 +23,7 @@ from pytest_vmvc.errors import (
     CommandTimedOut,
     EnvironmentDied,
     InfrastructureError,
+    LaunchFailed,
     LaunchTimedOut,
     Unavailable,
 )
@@ -48,6 +49,7 @@ class RestoredProvider:
         self._source = source
         self._scope = scope
         self._state: Path | None = None
+        self._state_bytes: int | None = None
         # Machine and snapshot must agree in the length of the kernel's command line.
         self._nonce = new_nonce()
 
@@ -55,11 +57,10 @@ class RestoredProvider:
     def facts(self) -> Facts:
         """Provenance of the machine that the snapshot was taken of, and the snapshot's size."""
         facts = self._source.facts
-        state_bytes = self._state.stat().st_size if self._state else None
         return msgspec.structs.replace(
             facts,
             readiness="nonce sent to the agent, seen on the serial console; no polling",
-            extra={**facts.extra, "restored": True, "snapshot_bytes": state_bytes},
+            extra={**facts.extra, "restored": True, "snapshot_bytes": self._state_bytes},
         )
 
     def probe(self) -> Unavailable | None:
@@ -77,6 +78,7 @@ class RestoredProvider:
                 # Linux makes its boot id up when it is first read: all restored ones share it.
                 machine.run(["cat", BOOT_ID], timeout_s=SNAPSHOT_TIMEOUT_S)
                 _save(machine, state)
+            self._state_bytes = state.stat().st_size
         except (InfrastructureError, OSError) as error:
             state.unlink(missing_ok=True)
             full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
@@ -102,7 +104,7 @@ class RestoredProvider:
         with (
             ours,
             theirs,
-            self._state.open("rb") as state,
+            _opened(self._state) as state,
             running(
                 self._scope,
                 argv,
@@ -132,6 +134,15 @@ class RestoredProvider:
     ) -> AbstractContextManager[tuple[QemuMachine, Moved]]:
         """Move a restored machine to a QEMU of its own, as any other of its kind."""
         return self._source.migrated(source, deadline_s=deadline_s)
+
+
+def _opened(state: Path) -> BinaryIO:
+    try:
+        return state.open("rb")
+    except OSError as error:
+        raise LaunchFailed(
+            f"the snapshot cannot be read: {error}", hint="something removed it: start again"
+        ) from error
 
 
 def _resume(

@@ -126,15 +126,15 @@ class SshConnection:
             try:
                 out, err = child.communicate(stdin, timeout=timeout_s)
             except subprocess.TimeoutExpired:
-                self._end_command(token)
+                ended = self._end_command(token)
                 raise CommandTimedOut(
-                    f"`{' '.join(argv[:4])}` did not end within {timeout_s:g} s in the machine",
-                    hint="it was ended there",
+                    f"`{process.shown(argv)}` did not end within {timeout_s:g} s in the machine",
+                    hint="it was ended there" if ended else "the machine is paused, or hangs",
                 ) from None
         if child.returncode == SSH_FAILED and not self.connected():
             said = err.decode(errors="replace").strip().splitlines()
             raise EnvironmentDied(
-                f"the connection to the machine ended during `{' '.join(argv[:4])}`",
+                f"the connection to the machine ended during `{process.shown(argv)}`",
                 hint=said[-1] if said else "its domain may have been destroyed",
             )
         return Completed(
@@ -156,11 +156,12 @@ class SshConnection:
             start_new_session=True,
         )
 
-    def _end_command(self, token: str) -> None:
-        """End what carries the token on the far side; no error where that cannot be reached."""
+    def _end_command(self, token: str) -> bool:
+        """End what carries the token on the far side; whether that could be reached."""
         child = self._start(["sh", "-c", END_COMMAND])
         with _ended(child), suppress(subprocess.TimeoutExpired):
             child.communicate(f"{token}\n".encode(), timeout=END_TIMEOUT_S)
+        return child.returncode == 0
 
     @property
     def _control(self) -> list[str]:
@@ -224,7 +225,8 @@ def _ended(child: subprocess.Popen[bytes]) -> Iterator[None]:
         if child.poll() is None:
             with suppress(ProcessLookupError):
                 os.killpg(child.pid, signal.SIGKILL)
-        child.wait()
+        with suppress(subprocess.TimeoutExpired):
+            child.wait(process.KILL_GRACE_S)
         for pipe in (child.stdin, child.stdout, child.stderr):
             if pipe is not None:
                 with suppress(OSError):

@@ -11,7 +11,8 @@ from typing import Final
 
 import psutil
 
-from pytest_vmvc.backends import confinement, libvirt
+from pytest_vmvc import process
+from pytest_vmvc.backends import confinement, footprint, libvirt
 from pytest_vmvc.backends.base import Stopwatch
 from pytest_vmvc.backends.ssh import SshConnection
 from pytest_vmvc.errors import CommandTimedOut, EnvironmentDied, Unavailable
@@ -93,7 +94,7 @@ class VagrantMachine:
             if self.alive():
                 raise
             raise EnvironmentDied(
-                f"{self._name} ended during `{' '.join(argv[:4])}`",
+                f"{self._name} ended during `{process.shown(argv)}`",
                 hint="its domain is not running any more",
             ) from None
 
@@ -114,10 +115,7 @@ class VagrantMachine:
             if self._qemu is None or not self._qemu.is_running():
                 raise EnvironmentDied(f"{self._name} ended: its QEMU process is gone")
             cpu = self._qemu.cpu_times()
-            if os.geteuid() == 0:
-                memory_bytes = self._qemu.memory_full_info().pss
-            else:
-                memory_bytes = self._qemu.memory_info().rss
+            memory_bytes = footprint.memory_bytes(self._qemu)
         except psutil.Error as error:
             raise EnvironmentDied(f"{self._name} ended: {error}") from error
         return Usage(
@@ -140,8 +138,8 @@ class VagrantMachine:
         return self._qemu
 
     def alive(self) -> bool:
-        """Whether libvirt says that it runs."""
-        return libvirt.running(self._domain)
+        """Whether libvirt says that it runs, or is paused."""
+        return libvirt.alive(self._domain)
 
     def _watch(self, pid: int) -> None:
         """Hang up as soon as QEMU ends; ssh alone would notice after a minute of silence."""
