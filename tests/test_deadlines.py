@@ -81,6 +81,8 @@ def test_every_wait_has_a_deadline(folders, excused, ignored):
         ("wait", "child.wait()"),
         ("wait", "event.wait()"),
         ("wait", "wait(futures)"),
+        ("wait", "child.wait(timeout=None)"),
+        ("wait", "client.wait('container')"),
         ("with", "with Popen(argv) as child: pass"),
         ("with", "with ThreadPoolExecutor(2) as pool: pass"),
         ("map", "pool.map(f, them)"),

@@ -19,7 +19,15 @@ TIMEOUT_BY_NAME = {
 """Calls that take it by name, here by our custom."""
 SOCKETS = {"accept", "connect", "recv", "recv_into", "recvfrom", "sendall", "sendfile", "read1"}
 """What a socket does until its timeout is over, which is set in the same function."""
-NEVER = {"waitpid", "waitid", "serve_forever", "input", "shutdown", "readline"}
+OWNED = {
+    ("subprocess", "run"),
+    ("os", "read"),
+    ("asyncio", "run"),
+    ("client", "wait"),
+    ("engine", "wait"),
+}
+"""What is such a wait of this owner only; the engine's takes its deadline by name."""
+NEVER = {"waitpid", "waitid", "serve_forever", "input", "readline"}
 """What takes no deadline at all, so that somebody must say why it ends."""
 POOLS = {"ThreadPoolExecutor", "ProcessPoolExecutor", "Popen"}
 """Contexts that wait on leaving."""
@@ -91,21 +99,13 @@ def _waits(node: ast.AST, scope: ast.AST) -> str:
 
 def _call(call: ast.Call, scope: ast.AST) -> str:
     name = _name(call.func)
-    named = {keyword.arg or "" for keyword in call.keywords}
-    timed = any("timeout" in one for one in named) or named & {"blocking", "deadline_s"}
     owner = _name(call.func.value) if isinstance(call.func, ast.Attribute) else ""
-    if timed:
+    if any(_is_deadline(keyword) for keyword in call.keywords):
         return ""
-    if owner == "subprocess" and name == "run":
+    if (owner, name) in OWNED or (name == "map" and "pool" in owner):
         return name
-    if owner == "os" and name == "read":
-        return name
-    if owner == "asyncio" and name == "run":
-        return name
-    if name == "map" and "pool" in owner:
-        return name
-    if name == "get" and not call.args and not call.keywords:
-        return name
+    if name in ("get", "shutdown"):  # of a queue, and of a server; what else has it has arguments
+        return "" if call.args or call.keywords else name
     if name in TIMEOUT_FIRST:
         # `wait([...])` and `select(r, w, x)` are functions, with the deadline behind the rest.
         bare = isinstance(call.func, ast.Name) or owner == "select"
@@ -119,9 +119,13 @@ def _call(call: ast.Call, scope: ast.AST) -> str:
         # A lock may get its deadline where it is taken; a bare `acquire` is a function of ours.
         elsewhere = name == "FileLock" and "acquire" in _names(scope)
         return "" if elsewhere or (name in ("acquire", "call") and not owner) else name
-    if name == "shutdown":
-        return "" if call.args else name
     return name if name in NEVER else ""
+
+
+def _is_deadline(keyword: ast.keyword) -> bool:
+    named = keyword.arg or ""
+    given = not (isinstance(keyword.value, ast.Constant) and keyword.value.value is None)
+    return given and ("timeout" in named or named in ("blocking", "deadline_s"))
 
 
 def _is_own(call: ast.Call, name: str) -> bool:

@@ -245,7 +245,7 @@ def test_what_was_known_of_a_container_does_not_outlive_it(provider, client):
         figures = (env.account, env.capabilities, env.system_calls)
         assert all(figure() for figure in figures)
         client.kill(env.name)
-        client.wait(env.name)
+        client.wait(env.name, timeout=60)
         for figure in figures:
             with pytest.raises(EnvironmentDied):
                 figure()
