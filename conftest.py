@@ -10,6 +10,8 @@ os.environ.pop("GITHUB_STEP_SUMMARY", None)
 
 # Hypothesis draws the same examples every time.
 settings.register_profile("deterministic", derandomize=True, deadline=None)
+# Other ones, and ten times as many: `tox run -e states`.
+settings.register_profile("long", max_examples=1000, deadline=None, database=None, print_blob=True)
 settings.load_profile("deterministic")
 
 

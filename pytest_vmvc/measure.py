@@ -17,6 +17,7 @@ T = TypeVar("T")
 
 RETRIES = 2
 """Infrastructure errors tolerated per sample; each is counted in the record."""
+REMEDY = "run `vmvc doctor`, mend the cause, and run again"
 
 
 STOOD_STILL_S = 0.1
@@ -29,14 +30,9 @@ Clock = Callable[[int], float]
 class Suspended(InfrastructureError):
     """The host was suspended while a sample was taken, which is void."""
 
-    def __init__(self, seconds: float, hint: str = "keep the host awake while it measures") -> None:
-        super().__init__(
-            f"the host was suspended for {seconds:.1f} s: the sample is void", hint=hint
-        )
+    def __init__(self, message: str, *, hint: str = "", seconds: float = 0.0) -> None:
+        super().__init__(message, hint=hint)
         self.seconds = seconds
-
-    def __reduce__(self) -> tuple[object, ...]:
-        return (Suspended, (self.seconds, self.hint))
 
 
 class Sample(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,10 +87,10 @@ def interleave(
 
     A taker that runs into its own deadline returns a censored `Sample`: a time-out is information.
     Any `InfrastructureError` is retried up to `RETRIES` times, told to ``on_retry`` with subject
-    and block, and then raised; so is a sample during which the host was suspended (`Suspended`),
-    whatever came of it. A subject that becomes `Unavailable` is told to ``on_lost`` and left out
-    from there on; the others go on. ``on_block`` is told how many blocks are done, of how many,
-    and ``enough`` is asked at the plan's looks, and nowhere else.
+    and block, and then raised with how often it came; so is a sample during which the host was
+    suspended (`Suspended`), whatever came of it. A subject that becomes `Unavailable` is told to
+    ``on_lost`` and left out from there on; the others go on. ``on_block`` is told how many blocks
+    are done, of how many, and ``enough`` is asked at the plan's looks, and nowhere else.
     """
     lost: set[str] = set()
     for block, order in enumerate(plan.orders(list(takers))):
@@ -107,7 +103,9 @@ def interleave(
                 continue
             awake = partial(_awake, takers[subject], clock)
             try:
-                sample = retried(awake, partial(on_retry, subject, block))
+                sample = retried(
+                    awake, partial(on_retry, subject, block), f"{subject} in block {block + 1}"
+                )
             except Unavailable as gone:
                 lost.add(subject)
                 on_lost(subject, gone)
@@ -118,14 +116,24 @@ def interleave(
     on_block(plan.blocks, plan.blocks)
 
 
-def retried(work: Callable[[], T], on_retry: Callable[[InfrastructureError], None]) -> T:
-    """Work, again after an `InfrastructureError`, up to `RETRIES` times; the last one is raised."""
+def retried(
+    work: Callable[[], T], on_retry: Callable[[InfrastructureError], None], place: str
+) -> T:
+    """Work, again after an `InfrastructureError`, up to `RETRIES` times.
+
+    The last one is raised with its ``place`` and how often it came.
+    """
     for _ in range(RETRIES):
         try:
             return work()
         except InfrastructureError as error:
             on_retry(error)
-    return work()
+    try:
+        return work()
+    except InfrastructureError as error:
+        raise type(error)(
+            f"{place} failed {RETRIES + 1} times in a row, the last time so: {error}", hint=REMEDY
+        ) from error
 
 
 def _awake(taker: Callable[[], Sample], clock: Clock) -> Sample:
@@ -137,7 +145,11 @@ def _awake(taker: Callable[[], Sample], clock: Clock) -> Sample:
 
     def check() -> None:
         if (slept_s := _asleep_s(clock) - before_s) > STOOD_STILL_S:
-            raise Suspended(slept_s)
+            raise Suspended(
+                f"the host was suspended for {slept_s:.1f} s: the sample is void",
+                hint="keep the host awake while it measures",
+                seconds=slept_s,
+            )
 
     try:
         sample = taker()

@@ -18,13 +18,12 @@ from pytest_vmvc.resources import marked
 
 KILL_GRACE_S = 5.0
 """Seconds between SIGTERM and SIGKILL of a command that outlived its deadline."""
+TEXT_KEPT = 200
 
 OUTPUT_LIMIT_BYTES = 64 << 20
 """Most that a command may print: one that prints without end must not take the host's memory."""
 
 READ_BYTES = 1 << 16
-TITLE_WORDS = 6
-TITLE_KEPT = 120
 
 
 class OutputTooLong(Exception):
@@ -44,8 +43,8 @@ def run(
 
     ``env`` is added to the caller's environment. Raises `Unavailable` when the program does not
     exist, `CommandTimedOut` after ``timeout_s`` seconds (the whole group is ended first),
-    `CommandFailed` when it prints more than `OUTPUT_LIMIT_BYTES` (ended, too) and, unless ``check``
-    is false, `CommandFailed` with the end of its standard error.
+    `CommandFailed` when it cannot be started or prints more than `OUTPUT_LIMIT_BYTES` (ended, too)
+    and, unless ``check`` is false, `CommandFailed` with the end of its standard error.
     """
     words = [str(word) for word in argv]
     started = time.monotonic()
@@ -60,23 +59,27 @@ def run(
             start_new_session=True,
         )
     except FileNotFoundError as error:
+        if cwd is not None and not cwd.is_dir():
+            raise CommandFailed(f"`{shown(words)}` has no folder to run in: {cwd}") from error
         raise Unavailable(
             f"{words[0]} is not installed", hint="run `vmvc setup`, or see `vmvc doctor`"
         ) from error
     except PermissionError as error:
         raise Unavailable(f"{words[0]} may not be run", hint=str(error)) from error
+    except OSError as error:
+        raise CommandFailed(f"`{shown(words)}` could not be started", hint=str(error)) from error
     try:
         out, err = communicate(child, stdin, timeout_s=timeout_s)
     except subprocess.TimeoutExpired:
         end_group(child)
         raise CommandTimedOut(
-            f"`{title(words[:4])}` did not end within {timeout_s:g} s",
+            f"`{shown(words)}` did not end within {timeout_s:g} s",
             hint="the host may be overloaded; its processes were ended",
         ) from None
     except OutputTooLong:
         end_group(child)
         raise CommandFailed(
-            f"`{title(words[:4])}` printed more than {OUTPUT_LIMIT_BYTES >> 20} MiB",
+            f"`{shown(words)}` printed more than {OUTPUT_LIMIT_BYTES >> 20} MiB",
             hint=f"it was ended; is {words[0]} the program that it should be?",
         ) from None
     except BaseException:
@@ -93,14 +96,14 @@ def run(
     )
     if check and done.exit_status != 0:
         tail = (done.stderr or done.stdout).decode(errors="replace").strip()[-800:]
-        raise CommandFailed(f"`{title(words)}` ended with {done.exit_status}", hint=tail)
+        raise CommandFailed(f"`{shown(words, 6)}` ended with {done.exit_status}", hint=tail)
     return done
 
 
-def title(words: Sequence[str]) -> str:
-    """The begin of a command, on one line, for people."""
-    text = " ".join(" ".join(words[:TITLE_WORDS]).split())
-    return "".join(sign for sign in text if sign.isprintable())[:TITLE_KEPT]
+def shown(argv: Sequence[str], most: int = 4) -> str:
+    """The first words of a command for a message: on one line, printable, not too long."""
+    text = "".join(sign if sign.isprintable() else " " for sign in " ".join(argv[:most]))
+    return " ".join(text.split())[:TEXT_KEPT]
 
 
 def communicate(

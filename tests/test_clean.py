@@ -57,7 +57,7 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def dead(state: Path) -> Path:
     """A run whose process ended, and of whose pid somebody else may have become the owner."""
     ended = subprocess.Popen([sys.executable, "-c", "pass"])
-    ended.wait()
+    ended.wait(60)
     folder = state / "runs" / DEAD
     folder.mkdir(parents=True)
     owner = Owner(pid=ended.pid, started=1.0, boot_id=boot_id())

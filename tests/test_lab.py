@@ -115,7 +115,7 @@ def test_surveys_of_different_pairs_run_side_by_side_and_before_what_is_timed(sc
     order = []
 
     def meet(pair, record, _settings):
-        both.wait()
+        both.wait(10)
         order.append("survey")
         record.observe("container", "x", pair.name, facts=None)
 

@@ -71,7 +71,7 @@ def test_a_harness_that_stays_broken_is_an_error():
     def taker():
         raise LaunchFailed("always")
 
-    with pytest.raises(LaunchFailed):
+    with pytest.raises(LaunchFailed, match=r"^a in block 1 failed 3 times.* always — run `vmvc d"):
         list(
             interleave(
                 {"a": taker},

@@ -60,6 +60,18 @@ def test_a_program_that_may_not_be_run(tmp_path):
         process.run([tmp_path / "plain"], timeout_s=10)
 
 
+def test_a_folder_that_is_gone_is_no_missing_program(tmp_path):
+    with pytest.raises(CommandFailed, match=r"`true` has no folder to run in: .*/gone"):
+        process.run(["true"], timeout_s=10, cwd=tmp_path / "gone")
+
+
+def test_a_command_line_that_is_too_long_is_told_shortly_on_one_line():
+    with pytest.raises(CommandFailed) as caught:
+        process.run(["echo", "a\nb", "x" * 3_000_000], timeout_s=10)
+    assert str(caught.value).startswith("`echo a b xxx")
+    assert len(str(caught.value)) < 400
+
+
 @pytest.mark.parametrize("trap", ["", "trap '' TERM;"])
 def test_the_deadline_ends_the_whole_group(tmp_path, monkeypatch, trap):
     monkeypatch.setattr(process, "KILL_GRACE_S", 0.3)
@@ -145,5 +157,5 @@ def test_who_closes_its_output_is_waited_for():
 
 
 def test_a_title_is_one_short_line():
-    assert process.title(["sh", "-c", "echo a\n  echo b\x1b[2J"]) == "sh -c echo a echo b[2J"
-    assert len(process.title(["x" * 1000])) == process.TITLE_KEPT
+    assert process.shown(["sh", "-c", "echo a\n  echo b\x1b[2J"]) == "sh -c echo a echo b [2J"
+    assert len(process.shown(["x" * 1000])) == process.TEXT_KEPT

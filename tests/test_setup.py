@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import select
+import subprocess
 from pathlib import Path
 
 import msgspec
@@ -402,6 +404,23 @@ def test_a_privileged_command_that_hangs_is_ended(host_programs, tmp_path: Path)
 
     with pytest.raises(CommandTimedOut, match="hangs"):
         superuser.run(["hangs"], log=tmp_path / "log", timeout_s=0.2)
+
+
+def test_a_privileged_command_that_cannot_be_ended_is_left(tmp_path, monkeypatch) -> None:
+    """As root's processes are for anybody else."""
+    children = []
+
+    def refuse(child: subprocess.Popen) -> None:
+        children.append(child)
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(subprocess.Popen, "terminate", refuse)
+        patch.setattr(subprocess.Popen, "kill", refuse)
+        with pytest.raises(CommandTimedOut, match="sleep 60"):
+            superuser.run(["sleep", "60"], log=tmp_path / "log", timeout_s=0.1)
+    children[0].kill()
+    children[0].wait(10)
 
 
 def test_a_daemon_started_by_hand_holds_only_its_log(host_programs, tmp_path: Path) -> None:

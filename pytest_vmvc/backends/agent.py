@@ -21,9 +21,9 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 
+from pytest_vmvc import process
 from pytest_vmvc.errors import CommandTimedOut, EnvironmentDied, InfrastructureError
 from pytest_vmvc.model import Completed
-from pytest_vmvc.process import title
 
 KILL_GRACE_S = 10.0
 """Seconds that the guest has to report a command that it was told to end."""
@@ -222,7 +222,7 @@ class AgentChannel:
         except TimeoutError:
             ended = self._end(reply, sent=bool(stdin))
             raise CommandTimedOut(
-                f"`{title(words[:4])}` did not end within {timeout_s:g} s in {self._name}",
+                f"`{process.shown(words)}` did not end within {timeout_s:g} s in {self._name}",
                 hint="it was ended"
                 if ended
                 else f"nor did the guest say within {KILL_GRACE_S:g} s that it was ended: "
@@ -238,7 +238,7 @@ class AgentChannel:
         )
 
     def _end(self, reply: _Reply, *, sent: bool) -> bool:
-        """End the request's process group and see it reported, or not; a hung guest is left."""
+        """End the request's process group; whether the guest reported that, or hangs."""
         until = time.monotonic() + KILL_GRACE_S
         try:
             self._kills.settimeout(KILL_GRACE_S)

@@ -12,6 +12,7 @@ from typing import Any
 import psutil
 
 from pytest_vmvc.backends import footprint
+from pytest_vmvc.backends.docker_engine import PROBE_S
 from pytest_vmvc.backends.optional import Account, Memory
 from pytest_vmvc.errors import EnvironmentDied, Unavailable
 
@@ -50,6 +51,8 @@ def account(keeper: psutil.Process, servants: list[psutil.Process]) -> Account:
         manager_bytes, manager_cpu_s = footprint.memory_bytes(keeper), footprint.cpu_s(keeper)
     except psutil.NoSuchProcess:
         raise EnvironmentDied("the container's shim has ended") from None
+    if not payload:
+        raise EnvironmentDied("the container's processes have ended")
     payload_bytes, payload_cpu_s = footprint.total(payload)
     daemons_bytes, daemons_cpu_s = footprint.total(servants)
     return Account(
@@ -79,6 +82,7 @@ def _listening(path: str, programs: tuple[str, ...]) -> set[psutil.Process]:
         suppress(OSError, psutil.Error),
         socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as channel,
     ):
+        channel.settimeout(PROBE_S)
         channel.connect(path)
         credentials = channel.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
         pid = struct.unpack("3i", credentials)[0]

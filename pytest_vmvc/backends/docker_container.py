@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import msgspec
 
+from pytest_vmvc import process
 from pytest_vmvc.backends import confinement, docker_checkpoint
 from pytest_vmvc.backends.base import Stopwatch, new_nonce
 from pytest_vmvc.backends.cgroup import cgroup_usage
@@ -31,7 +32,12 @@ from pytest_vmvc.backends.docker_engine import (
 from pytest_vmvc.backends.docker_start import ending
 from pytest_vmvc.backends.docker_stream import Stream
 from pytest_vmvc.backends.optional import Account, Memory
-from pytest_vmvc.errors import CommandTimedOut, EnvironmentDied, InfrastructureError
+from pytest_vmvc.errors import (
+    CommandTimedOut,
+    EnvironmentDied,
+    InfrastructureError,
+    Unavailable,
+)
 from pytest_vmvc.model import Completed, Facts, Usage
 
 if TYPE_CHECKING:
@@ -124,12 +130,12 @@ class Container:
 
     def capabilities(self) -> int:
         """Those of its payload; raises `Unavailable` and `EnvironmentDied`."""
-        shim(self.host_pid, self._id)  # raises where that pid is not this host's
+        self._shim()  # raises where that pid is not this host's
         return confinement.capabilities(self.host_pid)
 
     def system_calls(self) -> int:
         """Those of its payload; raises `Unavailable` and `EnvironmentDied`."""
-        keeper = shim(self.host_pid, self._id)
+        keeper = self._shim()
         return confinement.system_calls(self.host_pid, lambda: seccomp_profile(keeper))
 
     def account(self) -> Account:
@@ -141,8 +147,16 @@ class Container:
 
     @cached_property
     def _managers(self) -> tuple[psutil.Process, list[psutil.Process]]:
-        keeper = shim(self.host_pid, self._id)
+        keeper = self._shim()
         return keeper, daemons(self._engine.url, keeper)
+
+    def _shim(self) -> psutil.Process:
+        try:
+            return shim(self.host_pid, self._id)
+        except Unavailable:
+            if not self.alive():
+                self._died("no process any more")
+            raise
 
     def memory(self) -> Memory:
         """Figures of its cgroup, page cache apart; raises `EnvironmentDied`."""
@@ -197,13 +211,20 @@ class Container:
         return int(found[0].get("SizeRw") or 0)
 
     def address(self, port: int) -> tuple[str, int]:
-        """Where a published port is reached; raises `EnvironmentDied` and KeyError."""
+        """Where a published port is reached.
+
+        Raises `InfrastructureError` for a port that is not published, and `EnvironmentDied`.
+        """
         with self._client() as client:
-            found = client.inspect_container(self.name)["NetworkSettings"]["Ports"]
-        if not found:
+            found = client.inspect_container(self.name)
+        if not found["State"]["Running"]:
             self._died("it has no network any more")
-        binding = found[f"{port}/tcp"][0]
-        return binding["HostIp"], int(binding["HostPort"])
+        bindings = found["NetworkSettings"]["Ports"].get(f"{port}/tcp")
+        if not bindings:
+            raise InfrastructureError(
+                f"{self.name} does not publish port {port}", hint="name it in the shape"
+            )
+        return bindings[0]["HostIp"], int(bindings[0]["HostPort"])
 
     def run(self, argv: Sequence[str], *, timeout_s: float = 30.0, stdin: bytes = b"") -> Completed:
         """Run a command inside as root; a non-zero exit status is data, not an error.
@@ -236,13 +257,12 @@ class Container:
             except TimeoutError:
                 self._end(client, command, token)
                 raise CommandTimedOut(
-                    f"`{one_line(' '.join(argv[:4]))}` in {self.name} did not end within "
-                    f"{timeout_s:g} s",
+                    f"`{process.shown(argv)}` in {self.name} did not end within {timeout_s:g} s",
                     hint="it was ended; the host may be overloaded",
                 ) from None
         duration_s = time.monotonic() - started
         if status != 0 and self._ended(status):
-            self._died(f"it ended while `{one_line(' '.join(argv[:4]))}` ran in it")
+            self._died(f"it ended while `{process.shown(argv)}` ran in it")
         return Completed(
             argv=tuple(argv),
             exit_status=status,
@@ -258,6 +278,8 @@ class Container:
     def restore(self, *, timeout_s: float) -> None:
         """Go on from the checkpoint; raises `Unavailable` and `CommandTimedOut`."""
         docker_checkpoint.restore(self._engine, self.name, timeout_s=timeout_s)
+        for known in ("host_pid", "_managers"):  # its processes are new ones
+            self.__dict__.pop(known, None)
 
     def _ended(self, status: int) -> bool:
         """The engine may hear of the command's end by SIGKILL just before the container's."""

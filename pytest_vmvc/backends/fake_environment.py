@@ -218,7 +218,7 @@ class FakeEnvironment:
                 process.end_group(child)
                 self._check()
                 raise CommandTimedOut(
-                    f"`{' '.join(argv[:4])}` in {self.name} did not end within {timeout_s:g} s",
+                    f"`{process.shown(argv)}` in {self.name} did not end within {timeout_s:g} s",
                     hint="it was ended",
                 ) from None
             except BaseException:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -63,20 +64,25 @@ def serving(files: Mapping[str, Path | bytes]) -> Iterator[FileServer]:
             yield server
         finally:
             server.shutdown()
-            thread.join()
+            thread.join(SOCKET_TIMEOUT_S)
 
 
 def download(url: str, target: Path, *, timeout_s: float) -> int:
     """Fetch a file from the loopback; returns its bytes.
 
-    Raises OSError, also where less came than was announced.
+    Raises OSError, also where less came than was announced, or not all of it in time.
     """
+    until = time.monotonic() + timeout_s
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     size_bytes = 0
     with direct.open(url, timeout=timeout_s) as answer, target.open("wb") as file:
         announced = int(answer.headers["Content-Length"])
-        while piece := answer.read(CHUNK_BYTES):
+        while piece := answer.read1(CHUNK_BYTES):
             size_bytes += file.write(piece)
+            if time.monotonic() > until:
+                raise TimeoutError(
+                    f"{url} sent {size_bytes} of {announced} bytes within {timeout_s:g} s"
+                )
     if size_bytes != announced:
         raise OSError(f"{url} ended after {size_bytes} of {announced} bytes")
     return size_bytes

@@ -11,9 +11,12 @@ import psutil
 def memory_bytes(process: psutil.Process) -> int:
     """PSS, or RSS where PSS may not be read; raises `psutil.NoSuchProcess`."""
     try:
-        return int(process.memory_full_info().pss)
+        held = int(process.memory_full_info().pss)
     except psutil.AccessDenied:
-        return int(process.memory_info().rss)
+        held = int(process.memory_info().rss)
+    if not held:  # it is ending: the kernel takes its memory first
+        raise psutil.NoSuchProcess(process.pid)
+    return held
 
 
 def cpu_s(process: psutil.Process) -> float:

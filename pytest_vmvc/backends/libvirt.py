@@ -119,8 +119,8 @@ def domains() -> list[str]:
     return _text("list", "--all", "--name").split()
 
 
-def running(domain: str) -> bool:
-    """Whether the domain's state is ``running``; an unknown domain does not run.
+def alive(domain: str) -> bool:
+    """Whether the domain has a machine, be it paused; an unknown domain has none.
 
     Raises `Unavailable` where libvirt cannot tell, and `CommandTimedOut`.
     """
@@ -128,7 +128,7 @@ def running(domain: str) -> bool:
     said = done.stderr.decode(errors="replace")
     if done.exit_status != 0 and "failed to get domain" not in said:
         raise explain_refusal(said)
-    return done.exit_status == 0 and done.stdout.strip() == b"running"
+    return done.exit_status == 0 and done.stdout.strip() not in (b"shut off", b"crashed")
 
 
 def qemu_process(domain: str) -> psutil.Process | None:

@@ -113,7 +113,7 @@ class QemuMachine:
                     start_new_session=True,
                 )
                 self._watch.mark("process")
-        except OSError as error:
+        except (OSError, CommandFailed) as error:
             raise LaunchFailed(f"QEMU could not be started: {error}") from error
         # Only QEMU may hold these ends, so that they close when it ends.
         for end in self._theirs:
@@ -168,18 +168,21 @@ class QemuMachine:
 
         Raises `InfrastructureError` for a port that is not forwarded, and `EnvironmentDied`.
         """
-        if not self._forwards:
-            self.run(["sh", "-c", GUEST_NETWORK])
+        forwards = self._forwards
+        if not forwards:
             said = self.monitor.execute("human-monitor-command", {"command-line": "info usernet"})
-            self._forwards = {
+            forwards = {
                 int(inside): (host, int(outside))
                 for host, outside, inside in FORWARD.findall(str(said))
             }
-        if port not in self._forwards:
+        if port not in forwards:
             raise InfrastructureError(
                 f"{self._name} does not forward port {port}", hint="name it in the shape"
             )
-        return self._forwards[port]
+        if not self._forwards:
+            self.run(["sh", "-c", GUEST_NETWORK])
+            self._forwards = forwards
+        return forwards[port]
 
     def start_balloon(self) -> None:
         """Have the guest load the driver of its balloon; raises `InfrastructureError`."""
@@ -216,8 +219,11 @@ class QemuMachine:
             raise self._death() from None
 
     def answer(self, nonce: str) -> None:
-        """Have the agent print the nonce on the console."""
-        self._agent.answer(nonce)
+        """Have the agent print the nonce on the console; raises `LaunchFailed` where QEMU ended."""
+        try:
+            self._agent.answer(nonce)
+        except EnvironmentDied:
+            raise self.failure() from None
 
     def await_answer(self, until: float, *, deadline_s: float) -> None:
         """Wait for the answer until that moment of the monotonic clock.
@@ -251,8 +257,8 @@ class QemuMachine:
 
     def usage(self) -> Usage:
         """CPU time and memory of the QEMU process; raises `EnvironmentDied`."""
+        process = self._process()
         try:
-            process = psutil.Process(self.pid)
             times = process.cpu_times()
             memory_bytes = footprint.memory_bytes(process)
         except psutil.Error:
@@ -265,8 +271,9 @@ class QemuMachine:
 
     def account(self) -> Account:
         """QEMU's costs, the guest's memory apart; raises `EnvironmentDied`."""
+        process = self._process()
         try:
-            return account(psutil.Process(self.pid), int(self.facts.memory_bytes or 0))
+            return account(process, int(self.facts.memory_bytes or 0))
         except psutil.NoSuchProcess:
             raise self._death() from None
 
@@ -277,11 +284,17 @@ class QemuMachine:
 
     def capabilities(self) -> int:
         """Those of QEMU; raises `EnvironmentDied`."""
-        return confinement.capabilities(self.pid)
+        return confinement.capabilities(self._process().pid)
 
     def system_calls(self) -> int:
         """Those of QEMU; raises `Unavailable` and `EnvironmentDied`."""
-        return confinement.system_calls(self.pid, confinement.emulators_own)
+        return confinement.system_calls(self._process().pid, confinement.emulators_own)
+
+    def _process(self) -> psutil.Process:
+        """QEMU, not what has got its pid since; raises `EnvironmentDied`."""
+        if not self.alive():
+            raise self._death()
+        return psutil.Process(self.pid)
 
     def inspect(self) -> str:
         """The state by QEMU's monitor: ``running``; raises `EnvironmentDied`."""
@@ -289,7 +302,12 @@ class QemuMachine:
         return str(answer["status"]) if isinstance(answer, dict) else ""
 
     def stop(self, *, timeout_s: float = 30.0) -> None:
-        """Have the monitor end QEMU, and wait for its end; raises `CommandTimedOut`."""
+        """Have the monitor end QEMU, and wait for its end.
+
+        Raises `CommandTimedOut` and `EnvironmentDied` (it had ended before).
+        """
+        if not self.alive():
+            raise self._death()
         with suppress(EnvironmentDied):  # it may end before it answers
             self.monitor.execute("quit", timeout_s=timeout_s)
         try:

@@ -20,6 +20,8 @@ def account(process: psutil.Process, guest_bytes: int) -> Account:
         maps = process.memory_maps(grouped=False)
     except psutil.AccessDenied as error:
         raise Unavailable("the mappings of QEMU may not be read") from error
+    if not maps:  # it is ending: the kernel takes its memory first
+        raise psutil.NoSuchProcess(process.pid)
     guest = [mapping.pss for mapping in maps if mapping.size == guest_bytes]
     if not guest:
         raise Unavailable(f"QEMU has no mapping of {guest_bytes} bytes, the guest's memory")

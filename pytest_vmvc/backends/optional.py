@@ -77,7 +77,11 @@ class Serves(Protocol):
     """Can be talked to by TCP from the host's loopback."""
 
     def address(self, port: int) -> tuple[str, int]:
-        """Where a port of its `Shape` is reached from the host."""
+        """Where a port of its `Shape` is reached from the host.
+
+        Raises `InfrastructureError` for a port that its shape does not name, and
+        `EnvironmentDied`.
+        """
 
 
 @runtime_checkable
@@ -236,7 +240,7 @@ class Stoppable(Protocol):
     def stop(self, *, timeout_s: float = 30.0) -> None:
         """End it at once, without its consent, and wait until the control plane says that it has.
 
-        Raises `CommandTimedOut`.
+        Raises `CommandTimedOut`, and `EnvironmentDied` where it had ended before.
         """
 
 

@@ -49,6 +49,7 @@ class RestoredProvider:
         self._source = source
         self._scope = scope
         self._state: Path | None = None
+        self._state_bytes: int | None = None
         # Machine and snapshot must agree in the length of the kernel's command line.
         self._nonce = new_nonce()
 
@@ -56,11 +57,10 @@ class RestoredProvider:
     def facts(self) -> Facts:
         """Provenance of the machine that the snapshot was taken of, and the snapshot's size."""
         facts = self._source.facts
-        state_bytes = self._state.stat().st_size if self._state else None
         return msgspec.structs.replace(
             facts,
             readiness="nonce sent to the agent, seen on the serial console; no polling",
-            extra={**facts.extra, "restored": True, "snapshot_bytes": state_bytes},
+            extra={**facts.extra, "restored": True, "snapshot_bytes": self._state_bytes},
         )
 
     def probe(self) -> Unavailable | None:
@@ -78,6 +78,7 @@ class RestoredProvider:
                 # Linux makes its boot id up when it is first read: all restored ones share it.
                 machine.run(["cat", BOOT_ID], timeout_s=SNAPSHOT_TIMEOUT_S)
                 _save(machine, state)
+            self._state_bytes = state.stat().st_size
         except (InfrastructureError, OSError) as error:
             state.unlink(missing_ok=True)
             full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)

@@ -141,14 +141,13 @@ class SshConnection:
             except subprocess.TimeoutExpired:
                 ended = self._end_command(token)
                 raise CommandTimedOut(
-                    f"`{process.title(argv[:4])}` did not end within {timeout_s:g} s "
-                    "in the machine",
+                    f"`{process.shown(argv)}` did not end within {timeout_s:g} s in the machine",
                     hint="it was ended there" if ended else NOT_ENDED,
                 ) from None
             except process.OutputTooLong:
                 ended = self._end_command(token)
                 raise InfrastructureError(
-                    f"`{process.title(argv[:4])}` printed more than "
+                    f"`{process.shown(argv)}` printed more than "
                     f"{process.OUTPUT_LIMIT_BYTES >> 20} MiB in the machine",
                     hint="it was ended there" if ended else NOT_ENDED,
                 ) from None
@@ -159,7 +158,7 @@ class SshConnection:
             if master is not None and master.poll() is None and not self._socket.exists():
                 hint = f"somebody has removed its socket {self._socket}"
             raise EnvironmentDied(
-                f"the connection to the machine ended during `{process.title(argv[:4])}`", hint=hint
+                f"the connection to the machine ended during `{process.shown(argv)}`", hint=hint
             )
         return Completed(
             argv=tuple(argv),
@@ -182,7 +181,7 @@ class SshConnection:
         )
 
     def _end_command(self, token: str) -> bool:
-        """End what carries the token on the far side; false where that cannot be reached."""
+        """End what carries the token on the far side; whether that could be reached."""
         child = self._start(["sh", "-c", END_COMMAND])
         with _ended(child), suppress(subprocess.TimeoutExpired, process.OutputTooLong):
             process.communicate(child, f"{token}\n".encode(), timeout_s=END_TIMEOUT_S)
@@ -250,5 +249,5 @@ def _ended(child: subprocess.Popen[bytes]) -> Iterator[None]:
             with suppress(ProcessLookupError):
                 os.killpg(child.pid, signal.SIGKILL)
         with suppress(subprocess.TimeoutExpired):
-            child.wait(END_TIMEOUT_S)
+            child.wait(process.KILL_GRACE_S)
         process.close_pipes(child)

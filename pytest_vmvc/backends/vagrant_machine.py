@@ -11,12 +11,12 @@ from typing import Final
 
 import psutil
 
-from pytest_vmvc.backends import confinement, libvirt
+from pytest_vmvc import process
+from pytest_vmvc.backends import confinement, footprint, libvirt
 from pytest_vmvc.backends.base import Stopwatch
 from pytest_vmvc.backends.ssh import SshConnection
 from pytest_vmvc.errors import CommandTimedOut, EnvironmentDied, Unavailable
 from pytest_vmvc.model import Completed, Facts, Usage
-from pytest_vmvc.process import title
 
 USAGE_PSS: Final = (
     "the machine's QEMU process: user + system CPU time, proportional set size (PSS); "
@@ -94,7 +94,7 @@ class VagrantMachine:
             if self.alive():
                 raise
             raise EnvironmentDied(
-                f"{self._name} ended during `{title(argv[:4])}`",
+                f"{self._name} ended during `{process.shown(argv)}`",
                 hint="its domain is not running any more",
             ) from None
 
@@ -115,10 +115,7 @@ class VagrantMachine:
             if self._qemu is None or not self._qemu.is_running():
                 raise EnvironmentDied(f"{self._name} ended: its QEMU process is gone")
             cpu = self._qemu.cpu_times()
-            if os.geteuid() == 0:
-                memory_bytes = self._qemu.memory_full_info().pss
-            else:
-                memory_bytes = self._qemu.memory_info().rss
+            memory_bytes = footprint.memory_bytes(self._qemu)
         except psutil.Error as error:
             raise EnvironmentDied(f"{self._name} ended: {error}") from error
         return Usage(
@@ -141,9 +138,9 @@ class VagrantMachine:
         return self._qemu
 
     def alive(self) -> bool:
-        """Whether libvirt says that it runs; without it, whether its QEMU process does."""
+        """Whether libvirt says that it runs, or is paused; without it, whether QEMU runs."""
         try:
-            return libvirt.running(self._domain)
+            return libvirt.alive(self._domain)
         except (Unavailable, CommandTimedOut):
             # The daemon may be restarted at any time: its machines go on without it.
             return self._qemu is not None and self._qemu.is_running()

@@ -77,6 +77,7 @@ class VagrantStart:
         Raises `LaunchFailed` with Vagrant's last word, and `LaunchTimedOut`.
         """
         if self._listener is not None:
+            self._listener.settimeout(0)
             self._watch(self._listener, self._on_call)
         self.stopwatch = Stopwatch()
         up = self._up = self._command.start_up(provider=provider)
@@ -164,7 +165,11 @@ class VagrantStart:
 
     def _on_call(self) -> None:
         assert self._listener is not None
-        call, _ = self._listener.accept()
+        try:
+            call, _ = self._listener.accept()
+        except BlockingIOError:
+            return  # it has hung up already
+        call.settimeout(process.KILL_GRACE_S)
         self.stopwatch.mark("process")
         self._calls.append(call)
         call.sendall(f"{self._nonce}\n".encode())

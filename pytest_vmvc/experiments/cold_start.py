@@ -62,6 +62,7 @@ class ColdStart:
                 retried(
                     partial(_warm_up, provider, settings.deadline_s),
                     partial(record.retry, subject, 0),
+                    f"the warm-up of {subject}",
                 )
         record.progress(len(pair.subjects), len(pair.subjects), "warm-up")
         started = {**pair.subjects, **record.beside(pair)}

@@ -7,6 +7,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from pytest_vmvc.errors import CommandFailed, CommandTimedOut, Unavailable
@@ -63,8 +64,7 @@ def run(
             raise Unavailable(
                 f"{words[0]} is not installed", hint=f"as root, run: {shown([*argv])}"
             ) from error
-        with child:
-            status = _wait(child, timeout_s, words)
+        status = _wait(child, timeout_s, words)
     if status != 0 and check:
         text = tail(log, start)
         if words[0] == "sudo" and "sudo:" in text:
@@ -92,9 +92,8 @@ def _wait(child: subprocess.Popen[bytes], timeout_s: float, words: Sequence[str]
             hint="it was asked to end; look at the log and try again",
         ) from None
     finally:
-        if child.poll() is None:
-            child.terminate()  # sudo passes it on
-            try:
-                child.wait(GRACE_S)
-            except subprocess.TimeoutExpired:
-                child.kill()
+        for end in (child.terminate, child.kill):  # sudo passes the first one on
+            if child.poll() is None:
+                with suppress(PermissionError, subprocess.TimeoutExpired):
+                    end()
+                    child.wait(GRACE_S)

@@ -215,7 +215,7 @@ class ProviderContract:
             with pytest.raises(EnvironmentDied):
                 env.run(["sleep", "600"], timeout_s=300.0)
             assert time.monotonic() - started < self.kill_after_s + self.bound_s
-            reaper.join()
+            reaper.join(60)
             assert not env.alive()
             with pytest.raises(EnvironmentDied):
                 env.run(["echo", "anybody?"], timeout_s=self.command_s)

@@ -6,7 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from socketserver import ThreadingUnixStreamServer
@@ -14,7 +14,7 @@ from socketserver import ThreadingUnixStreamServer
 import pytest
 from docker import APIClient
 
-from pytest_vmvc.backends import docker, docker_engine, docker_reaper
+from pytest_vmvc.backends import docker, docker_account, docker_engine, docker_reaper
 from pytest_vmvc.backends.base import Environment, Stopwatch
 from pytest_vmvc.backends.docker import ContainerSpec, DockerProvider, DockerReaper
 from pytest_vmvc.backends.docker_engine import Deadline
@@ -240,6 +240,45 @@ def test_usage_and_pid_of_a_dead_container(provider, client):
 
 
 @engine_test
+def test_what_was_known_of_a_container_does_not_outlive_it(provider, client):
+    with provider.launch() as env:
+        figures = (env.account, env.capabilities, env.system_calls)
+        assert all(figure() for figure in figures)
+        client.kill(env.name)
+        client.wait(env.name, timeout=60)
+        for figure in figures:
+            with pytest.raises(EnvironmentDied):
+                figure()
+
+
+@engine_test
+def test_a_port_that_is_not_published_is_no_death(provider, run_scope, busybox_image):
+    with (
+        provider.launch() as bare,
+        DockerProvider(spec(busybox_image, ports=(81,)), run_scope).launch() as other,
+    ):
+        assert other.address(81)[0] == "127.0.0.1"
+        for env in (bare, other):
+            with pytest.raises(InfrastructureError, match="does not publish port 80") as caught:
+                env.address(80)
+            assert not isinstance(caught.value, EnvironmentDied)
+
+
+def test_a_deaf_engine_is_found_by_name_and_not_waited_for(tmp_path, monkeypatch):
+    monkeypatch.setattr(docker_account, "PROBE_S", 0.1)
+    path = str(tmp_path / "d.sock")
+    with socket.socket(socket.AF_UNIX) as deaf, ExitStack() as callers:
+        deaf.bind(path)
+        deaf.listen(0)
+        with suppress(BlockingIOError):
+            for _ in range(10):
+                caller = callers.enter_context(socket.socket(socket.AF_UNIX))
+                caller.settimeout(0)
+                caller.connect(path)
+        assert docker_account._listening(path, ("no-such-program",)) == set()
+
+
+@engine_test
 def test_host_pid_is_the_payload(shared_env):
     command_line = Path(f"/proc/{shared_env.host_pid}/cmdline").read_bytes()
     assert command_line.split(b"\0")[0] == b"sleep"
@@ -397,7 +436,7 @@ def serving(path: Path, answer: bytes | None):
         finally:
             done.set()
             server.shutdown()
-            thread.join()
+            thread.join(60)
 
 
 @pytest.mark.parametrize(

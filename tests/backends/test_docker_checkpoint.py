@@ -81,7 +81,7 @@ def engine(answers, states=()):
             yield Engine(f"tcp://127.0.0.1:{server.server_address[1]}"), asked
         finally:
             server.shutdown()
-            thread.join()
+            thread.join(60)
 
 
 @pytest.fixture(autouse=True)

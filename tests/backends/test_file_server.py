@@ -6,6 +6,7 @@ import socket
 import threading
 import urllib.error
 import urllib.request
+from contextlib import suppress
 
 import pytest
 
@@ -48,4 +49,25 @@ def test_a_file_that_breaks_off_is_an_error(tmp_path):
         url = f"http://127.0.0.1:{listener.getsockname()[1]}/disk"
         with pytest.raises(OSError, match="after 4 of 10 bytes"):
             download(url, tmp_path / "got", timeout_s=5)
-        thread.join()
+        thread.join(60)
+
+
+def test_a_file_that_drips_is_given_up_in_time(tmp_path):
+    enough = threading.Event()
+
+    def answer():
+        line, _ = listener.accept()
+        with line, suppress(OSError):
+            line.recv(1 << 16)
+            line.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
+            while not enough.wait(0.01):
+                line.sendall(b".")
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=answer)
+        thread.start()
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/disk"
+        with pytest.raises(TimeoutError, match=r"of 1000000 bytes within 0\.3 s"):
+            download(url, tmp_path / "got", timeout_s=0.3)
+        enough.set()
+        thread.join(60)

@@ -52,7 +52,7 @@ def services(answers):
             yield at(server.server_address[1])
         finally:
             server.shutdown()
-            thread.join()
+            thread.join(60)
 
 
 def at(port):
@@ -216,7 +216,7 @@ def test_a_service_that_does_not_speak_http_is_not_reached():
         thread.start()
         with pytest.raises(Unavailable, match="cannot be reached"):
             at(listener.getsockname()[1]).boxes("redis")
-        thread.join()
+        thread.join(60)
 
 
 def test_nobody_there_is_not_reached():

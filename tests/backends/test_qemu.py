@@ -16,15 +16,17 @@ import msgspec
 import psutil
 import pytest
 
-from pytest_vmvc.backends import qemu
+from pytest_vmvc.backends import agent, footprint, qemu
 from pytest_vmvc.backends.agent import AgentChannel, quote
 from pytest_vmvc.backends.base import Environment, Stopwatch
 from pytest_vmvc.backends.console import KEPT_BYTES, Console
+from pytest_vmvc.backends.linked_disk import LinkedDisk
 from pytest_vmvc.backends.machine import QemuMachine
 from pytest_vmvc.backends.qemu import MachineSpec, QemuProvider, QemuReaper
 from pytest_vmvc.backends.snapshot import RestoredProvider
 from pytest_vmvc.errors import (
     BuildFailed,
+    CommandFailed,
     CommandTimedOut,
     EnvironmentDied,
     InfrastructureError,
@@ -148,7 +150,7 @@ class TestBoot:
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join()
+            thread.join(60)
         assert sorted(answers) == [b"t0\n", b"t1\n", b"t2\n", b"t3\n"]
 
     def test_it_recovers_from_standard_input_cut_short(self, machine: QemuMachine) -> None:
@@ -205,6 +207,33 @@ class TestTrouble:
         with pytest.raises(EnvironmentDied):
             fresh.usage()
 
+    def test_one_that_is_dead_has_no_figures_though_nobody_has_waited_for_it(
+        self, fresh: QemuMachine
+    ) -> None:
+        os.kill(fresh.pid, signal.SIGKILL)
+        os.waitid(os.P_PID, fresh.pid, os.WEXITED | os.WNOWAIT)
+        for figure in (fresh.capabilities, fresh.usage, fresh.account, fresh.system_calls):
+            with pytest.raises(EnvironmentDied):
+                figure()
+        with pytest.raises(EnvironmentDied):
+            fresh.stop()
+
+    def test_a_port_that_is_not_forwarded_is_told_at_once(self, machine: QemuMachine) -> None:
+        with pytest.raises(InfrastructureError, match="does not forward port 80"):
+            machine.address(80)
+
+    def test_a_paused_guest_is_not_said_to_have_ended_a_command(
+        self, machine: QemuMachine, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(agent, "KILL_GRACE_S", 0.2)
+        machine.monitor.execute("stop")
+        try:
+            with pytest.raises(CommandTimedOut, match=r"`sh -c echo a b` did.*paused, or hangs"):
+                machine.run(["sh", "-c", "echo a\nb"], timeout_s=0.1)
+        finally:
+            machine.monitor.execute("cont")
+        assert machine.run(["echo", "fine"], timeout_s=MACHINE_S).stdout == b"fine\n"
+
     def test_a_flooded_console_stalls_nothing(self, fresh: QemuMachine) -> None:
         script = f"(yes flood | head -c {3 * KEPT_BYTES}; echo; echo over) >/dev/console"
         fresh.run(["sh", "-c", script], timeout_s=2 * MACHINE_S)
@@ -234,6 +263,15 @@ class TestSnapshot:
         size_bytes = restored.facts.extra["snapshot_bytes"]
         assert isinstance(size_bytes, int)
         assert size_bytes > 1_000_000
+
+    def test_a_snapshot_that_is_gone_is_a_failed_launch(
+        self, booted: QemuProvider, tmp_path: Path
+    ) -> None:
+        robbed = booted.restored()
+        robbed._state = tmp_path / "gone"
+        with pytest.raises(LaunchFailed, match=r"gone.*start again"), robbed.launch():
+            pytest.fail("it came up")
+        assert robbed.facts.extra["restored"] is True
 
     def test_it_must_be_prepared(self, booted: QemuProvider) -> None:
         with pytest.raises(BuildFailed, match="no snapshot"), booted.restored().launch():
@@ -277,6 +315,27 @@ class TestReaper:
         monkeypatch.setattr(psutil, "process_iter", lambda _: [Listed(words) for words in names])
         found = QemuReaper().inventory()
         assert [(one.name, one.run_id) for one in found] == [("vmvc-r0123456789-7", "r0123456789")]
+
+
+def test_a_disk_that_cannot_be_made_is_a_failed_launch(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, run_scope: RunScope
+) -> None:
+    def refused(_: LinkedDisk) -> None:
+        raise CommandFailed("`qemu-img create` ended with 1", hint="no space left")
+
+    monkeypatch.setattr(LinkedDisk, "create", refused)
+    disk = tmp_path / "base"
+    spec = MachineSpec(kernel=tmp_path, initrd=tmp_path, binary="/bin/true", disk=disk)
+    with pytest.raises(LaunchFailed, match="no space left"), QemuProvider(spec, run_scope).launch():
+        pytest.fail("it came up")
+
+
+def test_a_process_that_has_ended_holds_no_memory_of_zero() -> None:
+    child = subprocess.Popen(["true"])
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+    with pytest.raises(psutil.NoSuchProcess):
+        footprint.memory_bytes(psutil.Process(child.pid))
+    child.wait(10)
 
 
 class TestProbe:
@@ -330,7 +389,7 @@ class TestAgentChannel:
         thread = threading.Thread(target=answer)
         thread.start()
         done = channel.run(["true"], timeout_s=30, stdin=b"")
-        thread.join()
+        thread.join(60)
         assert (done.exit_status, done.stdout, done.stderr) == (3, b"ok", b"evil")
 
     def test_a_late_request_is_ended_by_its_id(
@@ -348,7 +407,7 @@ class TestAgentChannel:
         thread.start()
         with pytest.raises(CommandTimedOut, match="sleep 9"):
             channel.run(["sleep", "9"], timeout_s=0.05, stdin=b"")
-        thread.join()
+        thread.join(60)
         assert seen[1] == b"vmvc:kill %s\n" % seen[0]
 
     def test_the_end_of_input_is_said_until_the_guest_has_seen_it(
@@ -368,7 +427,7 @@ class TestAgentChannel:
         thread.start()
         with pytest.raises(CommandTimedOut):
             channel.run(["cat"], timeout_s=0.05, stdin=b"input")
-        thread.join()
+        thread.join(60)
         assert seen[0] == b"input\n"
         assert seen[1] == seen[3]
         assert seen[1].startswith(b"vmvc:skipped ")

@@ -28,6 +28,7 @@ from pytest_vmvc.backends.vagrant_command import meaningful_line
 from pytest_vmvc.backends.vagrant_offer import HomeReaper
 from pytest_vmvc.backends.vagrantfile import ruby_string, vagrantfile
 from pytest_vmvc.errors import BuildFailed, TeardownFailed, Unavailable, UsageError
+from pytest_vmvc.model import Completed
 from pytest_vmvc.process import run
 from pytest_vmvc.resources import Resource, RunScope
 from pytest_vmvc.subjects import debian, guest
@@ -247,6 +248,22 @@ def test_leftovers_carry_a_runs_name(empty_path):
     }
     VagrantReaper().destroy(Resource(kind="log", name=f"vmvc-{run_id}-3-default", run_id=run_id))
     assert {path.stem for path in logs.iterdir()} == {f"vmvc-{run_id}-1-default", "mine"}
+
+
+@pytest.mark.parametrize(
+    ("status", "state", "alive"),
+    [(0, "running", True), (0, "paused", True), (0, "shut off", False), (1, "", False)],
+)
+def test_a_paused_machine_is_not_dead(monkeypatch, status, state, alive):
+    done = Completed(
+        argv=("virsh",),
+        exit_status=status,
+        stdout=f"{state}\n\n".encode(),
+        stderr=b"",
+        duration_s=0,
+    )
+    monkeypatch.setattr(libvirt, "virsh", lambda *_, **__: done)
+    assert libvirt.alive("vmvc-r0123456789-1-default") is alive
 
 
 # --- the real thing ------------------------------------------------------------------------------

@@ -88,7 +88,8 @@ class Packer(FakeProvider):
 
     def _list(self, _name, argv, _stdin):
         script = READ.replace("/tree", str(self.folder))
-        done = subprocess.run([*argv[:2], script, *argv[3:]], capture_output=True, check=True)
+        words = [*argv[:2], script, *argv[3:]]
+        done = subprocess.run(words, capture_output=True, check=True, timeout=60)
         out = done.stdout[:-9] if self.breaks_off else done.stdout
         return Completed(argv=argv, exit_status=0, stdout=out, stderr=b"", duration_s=0.0)
 

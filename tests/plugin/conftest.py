@@ -17,6 +17,7 @@ from pytest_vmvc.subjects import Pair
 
 VM_S = {vm_s}
 LACKING = {lacking}
+FAILING = {failing}
 
 @pytest.fixture(scope="session")
 def vmvc_watch():
@@ -29,9 +30,10 @@ def vmvc_load_pair():
     with RunScope() as scope:
         def starts(seconds):
             return [FakeLaunch(marks={{"created": 0.01, "answer": s}}) for s in seconds]
+        broken = [FakeLaunch(failure="launch")] * FAILING
         subjects = {{
             "container": FakeProvider(scope, clock=clock, launches=starts([0.3] * 50)),
-            "vm": FakeProvider(scope, clock=clock, kind="vm", launches=starts(VM_S)),
+            "vm": FakeProvider(scope, clock=clock, kind="vm", launches=starts(VM_S) + broken),
         }}
         missing = {{name: Unavailable("not on this host", hint="install it") for name in LACKING}}
         yield lambda name: Pair(
@@ -67,12 +69,14 @@ class Bed:
         pytester.makepyfile(test_own=CLAIMS)
         self.starts()
 
-    def starts(self, vm_s=(4.0,) * 50, lacking=(), load=1.0):
+    def starts(self, vm_s=(4.0,) * 50, lacking=(), load=1.0, failing=0):
         """Script the pair: seconds of the machine's starts (the first is a warm-up).
 
-        ``load`` is that of others on the host, in per cent.
+        ``load`` is that of others on the host, in per cent; ``failing``: so many starts of the
+        machine after those fail.
         """
-        self.pytester.makeconftest(PAIR.format(vm_s=list(vm_s), lacking=list(lacking), load=load))
+        values = {"vm_s": list(vm_s), "lacking": list(lacking), "load": load, "failing": failing}
+        self.pytester.makeconftest(PAIR.format(**values))
 
     def run(self, *args):
         """One run on the pair ``minimal``, which is the fake."""

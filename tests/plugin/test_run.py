@@ -191,3 +191,13 @@ def test_the_plugin_alone_imports_nothing_heavy():
         "assert not found, found"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_a_machine_that_never_comes_up_is_told_once_with_a_remedy(bed):
+    bed.starts(vm_s=(4.0,) * 2, failing=50)
+    run = bed.run("-k", "vm-slower")
+    run.assert_outcomes(errors=1)
+    text = run.stdout.str()
+    assert text.count("ended before its first answer") == 1
+    assert "vm in block 2 failed 3 times in a row" in text
+    assert "run `vmvc doctor`, mend the cause, and run again" in text

@@ -81,7 +81,11 @@ class TestArchive:
     @needs_busybox
     def test_a_cpio_is_what_another_program_reads(self) -> None:
         listed = subprocess.run(
-            [BUSYBOX, "cpio", "-itv"], input=cpio_of(TREE), capture_output=True, check=True
+            [BUSYBOX, "cpio", "-itv"],
+            input=cpio_of(TREE),
+            capture_output=True,
+            check=True,
+            timeout=60,
         ).stdout.decode()
         lines = [line.split() for line in listed.splitlines()]
         assert [(line[0], line[-1]) for line in lines] == [
@@ -230,6 +234,7 @@ class TestBuild:
             input=found.initrd.read_bytes(),
             capture_output=True,
             check=True,
+            timeout=60,
         ).stdout.decode()
         machine = set(listed.split())
         assert {"bin/sh", "bin/sleep", "etc/passwd", "tmp", "proc"} <= image < machine

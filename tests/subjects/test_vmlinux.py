@@ -32,7 +32,7 @@ def by(program):
             pytest.skip(f"{program} is not installed — run `vmvc setup`")
         options = ["-l"] if program == "lz4" else []
         done = subprocess.run(
-            [program, *options, "-qc"], input=data, capture_output=True, check=True
+            [program, *options, "-qc"], input=data, capture_output=True, check=True, timeout=60
         )
         return done.stdout
 
