@@ -207,7 +207,7 @@ def test_a_zombie_is_no_owner():
     owner.await_end()
     assert resources._state(child.pid)[0] == "Z"
     assert not owner.alive()
-    child.wait()
+    child.wait(10)
     owner.await_end()
 
 

@@ -295,7 +295,7 @@ def test_children_are_found_by_their_environment_and_killed(state: Path) -> None
             assert other.poll() is None
         finally:
             other.kill()
-            other.wait()
+            other.wait(GONE_S)
 
 
 def test_a_pid_that_has_got_another_owner_is_not_killed() -> None:
@@ -306,7 +306,7 @@ def test_a_pid_that_has_got_another_owner_is_not_killed() -> None:
         assert other.poll() is None
     finally:
         other.kill()
-        other.wait()
+        other.wait(GONE_S)
 
 
 def test_the_mark_is_of_the_outermost_run_and_goes_with_it(state: Path) -> None:

@@ -156,7 +156,7 @@ def hanging(
         made: dict[str, Future[str]] = {
             name: pool.submit(start, one, scope, HANG_S) for name, one in wrong.items()
         }
-        errors = {name: future.exception() for name, future in made.items()}
+        errors = {name: future.exception(BOOT_S) for name, future in made.items()}
     grown = psutil.Process().memory_info().rss - before
 
     def of(name: str) -> tuple[BaseException, int]:
@@ -392,12 +392,14 @@ def small_place() -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         place = Path(f"/run/vmvc-test-{os.getpid()}")
         place.mkdir(mode=0o700)
-        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", place], check=True)
+        subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", place], check=True, timeout=10
+        )
         try:
             patch.setenv("VMVC_STATE_DIR", str(place / "state"))
             yield place
         finally:
-            subprocess.run(["umount", place], check=True)
+            subprocess.run(["umount", place], check=True, timeout=10)
             place.rmdir()
 
 

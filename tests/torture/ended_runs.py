@@ -270,7 +270,7 @@ class Bed:
         finally:
             with suppress(ProcessLookupError):
                 os.killpg(child.pid, signal.SIGKILL)
-            child.wait()
+            child.wait(END_S)
         end_s = time.monotonic() - began
         helped_s = 0.0 if closer == "watchdog" else self._have_cleaned(closer)
         left, clean_s = self._left(before, CLEAN_S - helped_s)
@@ -315,7 +315,7 @@ class Bed:
         finally:
             for child in (killed, other):
                 child.kill()
-                child.communicate()
+                child.communicate(timeout=END_S)
         left, _ = self._left(before, CLEAN_S)
         (file,) = (elsewhere / "results").glob("*-r*/results.jsonl")
         records = [json.loads(line) for line in file.read_bytes().splitlines()]
