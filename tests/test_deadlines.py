@@ -51,7 +51,6 @@ TESTS = {
     "test_a_process_that_has_ended_holds_no_memory_of_zero": "`true` ends",
     "tests/faults/test_machine_faults.py:Peer.request": "its wire is shut down",
     "tests/faults/test_machine_faults.py:flood": "its wire is shut down",
-    "tests/faults/test_machine_faults.py:hanging": "a start that hangs has a deadline",
     "tests/faults/test_ssh_faults.py:flood": "its wire is shut down",
     "tests/faults/test_ssh_faults.py:listener.serve": "its listener is shut down",
     "tests/test_load.py:serving.accept": "its listener is shut down",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import lzma
 import shutil
@@ -184,7 +185,10 @@ def check_box(source: Path, provider: str = "libvirt") -> None:
                 if member.name.removeprefix("./") == METADATA and member.isfile():
                     file = box.extractfile(member)
                     found = file.read(METADATA_BYTES) if file else None
-            # An archive ends before its file does, and the checksum stands behind both.
+                    break
+            if isinstance(box.fileobj, io.BufferedReader):
+                box.getmembers()  # not compressed, so without a checksum: it may still be cut
+            # The checksum stands at the end.
             while box.fileobj is not None and box.fileobj.read(READ_BYTES):
                 pass
     except (OSError, EOFError, zlib.error, lzma.LZMAError, tarfile.TarError) as error:

@@ -10,8 +10,8 @@ import socket
 import struct
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -23,10 +23,17 @@ import pytest
 from pytest_vmvc import ledger, process
 from pytest_vmvc.backends import agent, snapshot
 from pytest_vmvc.backends.agent import AgentChannel
-from pytest_vmvc.backends.base import Stopwatch
+from pytest_vmvc.backends.base import Stopwatch, new_nonce
 from pytest_vmvc.backends.console import KEPT_BYTES, Console
-from pytest_vmvc.backends.machine import QemuMachine
-from pytest_vmvc.backends.qemu import MachineSpec, QemuProvider, artefact_digest, sha256
+from pytest_vmvc.backends.machine import QemuMachine, running
+from pytest_vmvc.backends.qemu import (
+    MARKS,
+    MachineSpec,
+    QemuProvider,
+    answer_text,
+    artefact_digest,
+    sha256,
+)
 from pytest_vmvc.backends.qmp import Monitor
 from pytest_vmvc.backends.snapshot import RestoredProvider
 from pytest_vmvc.errors import (
@@ -43,8 +50,6 @@ from tests.faults import guests
 from tests.faults.guests import MOUNTED, nothing_left, one_clear_line, with_init
 
 BOOT_S = 60.0
-HANG_S = 8.0
-"""Long enough for a guest to get to where it hangs; all that hang do so side by side."""
 SHORT_S = 0.3
 BLINK_S = 0.1
 GROWTH_BYTES = 64 << 20
@@ -139,59 +144,55 @@ def start(spec: MachineSpec, scope: RunScope, deadline_s: float) -> str:
         return "it came up"
 
 
-@pytest.fixture(scope="module")
-def hanging(
-    spec: MachineSpec, scope: RunScope, tmp_path_factory: pytest.TempPathFactory
-) -> Callable[[str], tuple[BaseException, int]]:
-    """All starts that never end by themselves, side by side; gives each one's error by name."""
-    folder = tmp_path_factory.mktemp("hanging")
-    wrong = {
-        "firmware": msgspec.structs.replace(spec, options=("-bios", str(silent_firmware(folder)))),
-        "kernel": msgspec.structs.replace(spec, kernel=halting_kernel(folder)),
-        "init": with_init(spec, SLEEPS, folder),
-        "chatter": with_init(spec, CHATTER, folder),
-    }
-    before = psutil.Process().memory_info().rss
-    with ThreadPoolExecutor(len(wrong)) as pool:
-        made: dict[str, Future[str]] = {
-            name: pool.submit(start, one, scope, HANG_S) for name, one in wrong.items()
-        }
-        errors = {name: future.exception(BOOT_S) for name, future in made.items()}
-    grown = psutil.Process().memory_info().rss - before
-
-    def of(name: str) -> tuple[BaseException, int]:
-        error = errors[name]
-        assert error is not None
-        return error, grown
-
-    return of
+def hang(spec: MachineSpec, scope: RunScope, there: Callable[[QemuMachine], bool]) -> Exception:
+    """Start a machine, let it get to where it hangs, and wait for its answer no longer."""
+    provider, nonce = QemuProvider(spec, scope), new_nonce()
+    with running(
+        scope,
+        provider.command(nonce),
+        texts={**MARKS, "answer": answer_text(nonce)},
+        first_byte="firmware",
+        facts=lambda: provider.facts,
+    ) as machine:
+        until = time.monotonic() + BOOT_S
+        while not there(machine):
+            assert time.monotonic() < until, machine.console()
+            time.sleep(0.02)
+        with pytest.raises(LaunchTimedOut) as caught:
+            machine.await_answer(time.monotonic() + SHORT_S, deadline_s=SHORT_S)
+    return caught.value
 
 
 @pytest.mark.machine
 class TestNoAnswer:
-    @pytest.mark.parametrize(
-        ("name", "where"),
-        [
-            ("firmware", "QEMU runs, and its firmware says nothing — its console: empty"),
-            ("kernel", "its kernel was started, and hangs or runs no init of ours"),
-            ("init", "its init runs, and gives no answer"),
-            ("chatter", "its kernel was started"),
-        ],
-    )
-    def test_a_hang_ends_with_the_deadline_and_tells_how_far_it_came(
-        self, hanging, scope, name, where
-    ):
-        error, _ = hanging(name)
-        assert isinstance(error, LaunchTimedOut)
-        text = one_clear_line(error)
-        assert f"did not answer within {HANG_S:g} s" in text
-        assert where in text
+    def test_in_its_firmware(self, spec, scope, tmp_path):
+        wrong = msgspec.structs.replace(spec, options=("-bios", str(silent_firmware(tmp_path))))
+        with pytest.raises(LaunchTimedOut, match="did not answer within 1 s") as caught:
+            start(wrong, scope, 1.0)
+        text = one_clear_line(caught.value)
+        assert "QEMU runs, and its firmware says nothing — its console: empty" in text
         assert nothing_left(scope)
 
-    def test_noise_without_end_takes_no_memory(self, hanging):
-        error, grown = hanging("chatter")
-        assert "flood" in str(error)
-        assert grown < GROWTH_BYTES
+    def test_in_its_kernel(self, spec, scope, tmp_path):
+        wrong = msgspec.structs.replace(spec, kernel=halting_kernel(tmp_path))
+        error = hang(wrong, scope, lambda machine: "kernel" in machine.marks)
+        assert "its kernel was started, and hangs or runs no init of ours" in one_clear_line(error)
+        assert nothing_left(scope)
+
+    def test_in_its_init(self, spec, scope, tmp_path):
+        wrong = with_init(spec, SLEEPS, tmp_path)
+        error = hang(wrong, scope, lambda machine: "init" in machine.marks)
+        assert "its init runs, and gives no answer" in one_clear_line(error)
+        assert nothing_left(scope)
+
+    def test_in_noise_without_end_which_takes_no_memory(self, spec, scope, tmp_path):
+        before = psutil.Process().memory_info().rss
+        error = hang(
+            with_init(spec, CHATTER, tmp_path), scope, lambda machine: "flood" in machine.console()
+        )
+        assert psutil.Process().memory_info().rss - before < GROWTH_BYTES
+        assert "flood / flood" in one_clear_line(error)
+        assert nothing_left(scope)
 
     def test_a_panic_is_told_by_its_cause_and_not_waited_for(self, spec, scope, tmp_path):
         with pytest.raises(LaunchFailed, match="its kernel panicked") as caught:
@@ -326,11 +327,12 @@ class TestQemu:
                 }
                 os.kill(source.pid if victim == "source" else destination, number)
 
-            monkeypatch.setattr(Monitor, "wait_for", resumed_never)
+            if number == signal.SIGSTOP:
+                monkeypatch.setattr(Monitor, "wait_for", resumed_never)
             with (
                 guests.at_command(monkeypatch, "migrate", strike),
                 pytest.raises(InfrastructureError) as caught,
-                restored.migrated(source, deadline_s=5 * SHORT_S),
+                restored.migrated(source, deadline_s=BOOT_S),
             ):
                 pytest.fail("it has moved")
             text = one_clear_line(caught.value)
@@ -349,7 +351,8 @@ class TestQemu:
             own.send_signal(number)
 
         monkeypatch.setattr(snapshot, "_feed", feed_half)
-        with pytest.raises(error) as caught, restored.launch(deadline_s=2.0):
+        deadline_s = 2.0 if number == signal.SIGSTOP else BOOT_S
+        with pytest.raises(error) as caught, restored.launch(deadline_s=deadline_s):
             pytest.fail("it came up")
         assert type(caught.value) is error
         one_clear_line(caught.value)
@@ -375,7 +378,7 @@ def test_a_snapshot_that_is_damaged(restored, scope, impatient, monkeypatch, tmp
     if damage != "gone":
         state.write_bytes(good[: len(good) // 2] if damage == "half" else os.urandom(1 << 20))
     monkeypatch.setattr(restored, "_state", state)
-    with pytest.raises(LaunchFailed) as caught, restored.launch(deadline_s=2.0):
+    with pytest.raises(LaunchFailed) as caught, restored.launch(deadline_s=BOOT_S):
         pytest.fail("it came up")
     one_clear_line(caught.value)
     assert nothing_left(scope)

@@ -37,7 +37,6 @@ BOOT_S = 60.0
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(process, "KILL_GRACE_S", SHORT_S)
-    monkeypatch.setattr(ssh, "END_TIMEOUT_S", SHORT_S)
 
 
 # --- what answers is no ssh server ---------------------------------------------------------------
@@ -174,7 +173,8 @@ class TestServer:
         with pytest.raises(EnvironmentDied):
             connection.run(["true"], timeout_s=LOGIN_S)
 
-    def test_stopped_in_mid_command(self, server, connection):
+    def test_stopped_in_mid_command(self, server, connection, monkeypatch):
+        monkeypatch.setattr(ssh, "END_TIMEOUT_S", SHORT_S)
         assert connection.run(["echo", "fine"], timeout_s=LOGIN_S).stdout == b"fine\n"
         server.send(signal.SIGSTOP)
         with pytest.raises(CommandTimedOut, match="nor could it be ended there") as caught:
