@@ -7,7 +7,7 @@ import pytest
 from sample_run import sample_log
 
 from pytest_vmvc.__main__ import main
-from pytest_vmvc.ledger import collect, encode
+from pytest_vmvc.ledger import RunLog, collect, encode
 from pytest_vmvc.report.redact import ADDRESS, NAME, PATH, redacted
 
 LOG = sample_log()
@@ -46,6 +46,34 @@ def test_the_host_has_no_name_anywhere() -> None:
     found = redacted(LOG)
     assert found.run.host.name == NAME
     assert name not in " ".join(encode(record).decode() for record in found.records()).split()
+
+
+def named(name: str, finding: str) -> RunLog:
+    """The made-up run on a host of that name, with that finding."""
+    run = msgspec.structs.replace(LOG.run, host=msgspec.structs.replace(LOG.run.host, name=name))
+    result = LOG.results[0]
+    judgement = msgspec.structs.replace(result.judgement, finding=finding)
+    changed = msgspec.structs.replace(result, judgement=judgement)
+    return redacted(collect((run, *LOG.series, changed, LOG.end)))
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("seen on ada.", f"seen on {NAME}."),
+        ("ada: 3 s", f"{NAME}: 3 s"),
+        ("ada-2 and ada.example", "ada-2 and ada.example"),
+    ],
+)
+def test_a_name_ends_where_its_sentence_does(text: str, wanted: str) -> None:
+    assert named("ada", text).results[0].judgement.finding == wanted
+
+
+def test_a_host_that_is_called_vm_does_not_make_its_machines_hosts() -> None:
+    found = named("vm", "vm: boots in 3 s")
+    assert found.run.host.name == NAME
+    assert found.results[0].judgement.finding == "vm: boots in 3 s"
+    assert {one.subject for one in found.series} == {one.subject for one in LOG.series}
 
 
 def test_figures_and_verdicts_stay() -> None:
