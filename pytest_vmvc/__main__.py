@@ -12,6 +12,7 @@ from typing import NoReturn
 
 from pytest_vmvc import compare_command, judge_command
 from pytest_vmvc.errors import UsageError, VmvcError
+from pytest_vmvc.text import visible_line
 
 EX_USAGE = 64
 """Exit status of a request that makes no sense, as sysexits.h has it."""
@@ -198,7 +199,7 @@ def _plot(arguments: argparse.Namespace) -> int:
     for one in found:
         target: Path = arguments.output or Path(f"{one.name}.svg")
         save(one, target)
-        sys.stdout.write(f"{target}: {one.title} ({one.pair})\n")
+        sys.stdout.write(visible_line(f"{target}: {one.title} ({one.pair})") + "\n")
     return 0
 
 

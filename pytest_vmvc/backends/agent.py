@@ -21,6 +21,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 
+from pytest_vmvc.backends.base import OUTPUT_LIMIT_BYTES, too_much
 from pytest_vmvc.errors import CommandTimedOut, EnvironmentDied
 from pytest_vmvc.model import Completed
 
@@ -132,12 +133,14 @@ class _Reply:
     def __init__(self, request_id: bytes) -> None:
         self.id = request_id
         self.exit_status = -1
-        self._header = re.compile(rb"vmvc:done " + request_id + rb" (\d+) (\d+) (\d+)\n")
+        self._header = re.compile(
+            rb"vmvc:done " + request_id + rb" (\d{1,3}) (\d{1,12}) (\d{1,12})\n"
+        )
         self._buffer = bytearray()
         self._sizes: tuple[int, int] | None = None
 
     def add(self, data: bytes) -> None:
-        """Take in what has arrived."""
+        """Take in what has arrived; raises `InfrastructureError` for more than is kept."""
         self._buffer += data
         if self._sizes is None:
             match = self._header.search(self._buffer)
@@ -145,6 +148,8 @@ class _Reply:
                 del self._buffer[:-HEADER_BYTES]
                 return
             status, out_bytes, err_bytes = (int(number) for number in match.groups())
+            if out_bytes + err_bytes > OUTPUT_LIMIT_BYTES:
+                raise too_much()
             self.exit_status, self._sizes = status, (out_bytes, err_bytes)
             del self._buffer[: match.end()]
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
-from pytest_vmvc.errors import Unavailable
+from pytest_vmvc.errors import InfrastructureError, Unavailable
 from pytest_vmvc.model import Completed, Facts, Kind, Usage
 from pytest_vmvc.resources import Resource
 
@@ -18,6 +18,17 @@ Progress = Callable[[str, float | None], None]
 
 ANSWER = re.compile(rb"vmvc:nonce ([0-9a-f]{32})")
 """What a payload prints as its first answer, on whatever channel."""
+
+OUTPUT_LIMIT_BYTES = 256 << 20
+"""Most that a command in an environment may print: this host keeps it in memory."""
+
+
+def too_much() -> InfrastructureError:
+    """The error for a command that prints more than that."""
+    return InfrastructureError(
+        f"a command printed more than {OUTPUT_LIMIT_BYTES >> 20} MiB",
+        hint="let it write to a file in its environment",
+    )
 
 
 def new_nonce() -> str:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import msgspec
 
 from pytest_vmvc.backends import confinement, docker_checkpoint
-from pytest_vmvc.backends.base import Stopwatch, new_nonce
+from pytest_vmvc.backends.base import OUTPUT_LIMIT_BYTES, Stopwatch, new_nonce, too_much
 from pytest_vmvc.backends.cgroup import cgroup_usage
 from pytest_vmvc.backends.docker_account import account, daemons, memory, shim
 from pytest_vmvc.backends.docker_confinement import seccomp_profile
@@ -232,6 +232,9 @@ class Container:
                     status = 126
                 else:
                     status = self._exit_status(client, command, deadline)
+            except InfrastructureError:
+                self._end(client, command, token)
+                raise
             except TimeoutError:
                 self._end(client, command, token)
                 raise CommandTimedOut(
@@ -276,7 +279,9 @@ class Container:
         with Stream(client, path, timeout_s=max(FLOOR_S, deadline.left_s), json=body) as stream:
             writer = stream.send(stdin) if stdin else None
             for number, piece in stream.frames(deadline):
-                output[number].extend(piece)
+                output[2 if number == 2 else 1].extend(piece)
+                if sum(map(len, output.values())) > OUTPUT_LIMIT_BYTES:
+                    raise too_much()
         if writer is not None:
             # Leaving the stream has ended whatever it still wrote.
             writer.join(END_S)

@@ -176,7 +176,7 @@ class Monitor:
 
     @contextmanager
     def _errors(self, what: str, timeout_s: float) -> Iterator[None]:
-        from qemu.qmp import ConnectError, ExecInterruptedError, ExecuteError, StateError
+        from qemu.qmp import ExecuteError, QMPError
 
         try:
             yield
@@ -186,5 +186,6 @@ class Monitor:
             ) from None
         except ExecuteError as error:
             raise InfrastructureError(f"QEMU of {self._name} refused `{what}`: {error}") from error
-        except (ConnectError, ExecInterruptedError, StateError, CancelledError, OSError) as error:
+        except (QMPError, AssertionError, CancelledError, OSError, EOFError) as error:
+            # The library asserts what a peer that hangs up at once does not keep to.
             raise EnvironmentDied(f"QEMU of {self._name} ended") from error

@@ -27,10 +27,8 @@ def _vagrant_versions() -> tuple[str, str]:
 
     home = vagrant_boxes.prepare_home()
     command = VagrantCommand(home, home=home, timeout_s=VERSION_TIMEOUT_S)
-    listed = command.plugin_list()  # type: ignore[no-untyped-call] # library
-    version = command.version()  # type: ignore[no-untyped-call] # library
-    plugins = {plugin.name: plugin.version for plugin in listed}
-    return str(version), str(plugins.get("vagrant-libvirt", "?"))
+    plugins = command.plugin_versions()
+    return command.version(), plugins.get("vagrant-libvirt", "?")
 
 
 def vagrant_summary() -> dict[str, Any]:

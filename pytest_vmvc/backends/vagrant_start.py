@@ -106,7 +106,8 @@ class VagrantStart:
         assert up.stdout is not None
         data = os.read(up.stdout.fileno(), READ_BYTES)
         self._line += data
-        *lines, self._line = self._line.replace(b"\r", b"\n").split(b"\n")
+        *lines, rest = self._line.replace(b"\r", b"\n").split(b"\n")
+        self._line = rest[-READ_BYTES:]  # a line without an end is none of those that are looked for
         for line in lines:
             text = line.decode(errors="replace")
             for words, mark in LINES.items():

@@ -6,14 +6,14 @@ import csv
 import io
 
 from pytest_vmvc.ledger import RunLog, headers
-from pytest_vmvc.report.wording import visible
+from pytest_vmvc.text import visible
 
 HEAD = (
     "experiment", "pair", "subject", "metric", "unit", "value", "censored", "block", "position",
     "dose", "instance", "at", "provider",
 )  # fmt: skip
-FORMULA = ("=", "+", "-", "@", "\t")
-"""What makes a spreadsheet calculate a text instead of showing it."""
+FORMULA = ("=", "+", "-", "@", "\t", "＝", "＋", "－", "＠")
+"""What makes a spreadsheet calculate a text instead of showing it; some take the wide forms, too."""
 
 
 def table(log: RunLog) -> str:
@@ -40,4 +40,4 @@ def _cell(value: object) -> object:
     if not isinstance(value, str):
         return value
     shown = visible(value).replace("\n", " ")
-    return f"'{shown}" if shown.startswith(FORMULA) else shown
+    return f"'{shown}" if shown.lstrip().startswith(FORMULA) else shown

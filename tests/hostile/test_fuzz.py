@@ -1,0 +1,40 @@
+"""Hostile input, drawn by Hypothesis: nothing breaks, hangs, or decides on nonsense."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from targets import NASTY, TARGETS, Target
+
+EXAMPLES = {"records": 60, "monitor": 30}
+"""Where one example is dear; else `MANY`."""
+MANY = 100
+
+
+@st.composite
+def bent(draw: st.DrawFn, seeds: tuple[bytes, ...]) -> bytes:
+    """A sound input with pieces cut out, doubled, moved or replaced by nasty ones."""
+    data = draw(st.sampled_from(seeds))
+    for _ in range(draw(st.integers(0, 5))):
+        at = draw(st.integers(0, len(data)))
+        end = min(len(data), at + draw(st.sampled_from((0, 0, 1, 2, 8, 64, 1000))))
+        piece = draw(
+            st.one_of(st.sampled_from(NASTY), st.binary(max_size=8), st.just(data[at:end] * 2))
+        )
+        data = data[:at] + piece + data[end:]
+    return data
+
+
+@pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.name)
+def test_fuzz(target: Target) -> None:
+    @settings(
+        max_examples=EXAMPLES.get(target.name, MANY),
+        suppress_health_check=list(HealthCheck),
+        database=None,
+    )
+    @given(st.one_of(st.binary(max_size=64), bent(target.seeds)))
+    def fed(data: bytes) -> None:
+        target.feed(data)
+
+    fed()
