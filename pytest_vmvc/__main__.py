@@ -34,10 +34,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _run(arguments)
     except UsageError as error:
-        sys.stderr.write(f"vmvc: error: {error}\n")
+        _complain(error)
         return EX_USAGE
     except VmvcError as error:
-        sys.stderr.write(f"vmvc: error: {error}\n")
+        _complain(error)
         return 1
     except BrokenPipeError:  # whoever read our output has seen enough: `vmvc doctor | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -45,6 +45,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         sys.stderr.write("vmvc: interrupted\n")
         return INTERRUPTED
+
+
+def _complain(error: VmvcError) -> None:
+    sys.stderr.write(visible_line(f"vmvc: error: {error}") + "\n")
 
 
 def _run(arguments: argparse.Namespace) -> int:

@@ -23,7 +23,7 @@ def visible(text: str) -> str:
 
 def visible_line(text: str) -> str:
     """The same on one line: a line break in it cannot pass for the begin of another line."""
-    return visible(text).replace("\n", "⟨U+000A⟩").replace("\t", " ")
+    return visible(text).replace("\n", " ⏎ ").replace("\t", " ")
 
 
 def _shown(char: str) -> str:

@@ -12,6 +12,7 @@ import pytest
 
 from pytest_vmvc.errors import VmvcError
 from pytest_vmvc.model import Result, Verdict
+from pytest_vmvc.text import visible_line
 
 if TYPE_CHECKING:
     from pytest_vmvc.plugin.session import Session
@@ -78,8 +79,10 @@ def header(session: Session) -> list[str]:
     """Host, tier and what stands for each subject of each pair."""
     if session.saved and (run := session.saved.run):
         return [
-            f"vmvc: nothing is measured, the evidence is that of run {run.measured_by}: "
-            f"host {run.host.name}, tier {run.host.tier}, seed {run.seed}"
+            visible_line(
+                f"vmvc: nothing is measured, the evidence is that of run {run.measured_by}: "
+                f"host {run.host.name}, tier {run.host.tier}, seed {run.seed}"
+            )
         ]
     from pytest_vmvc.subjects import catalog
 
@@ -97,13 +100,13 @@ def header(session: Session) -> list[str]:
         found = [f"{key}: {provider.facts.version}" for key, provider in pair.subjects.items()]
         lacking = [f"{key}: not available ({gap})" for key, gap in pair.missing.items()]
         lines.append(f"vmvc: pair {name}: {'; '.join(found + lacking)}")
-    return lines
+    return [visible_line(line) for line in lines]
 
 
 def summary(session: Session, reporter: Any) -> None:  # noqa: ANN401 - pytest's own is private
     """A line for each reading, the score in words, and the paths."""
     for problem in session.problems:
-        reporter.write_line(f"vmvc: {problem}", yellow=True)
+        reporter.write_line(visible_line(f"vmvc: {problem}"), yellow=True)
     if session.is_worker or not session.results:
         return
     reporter.write_sep("=", "claims")
@@ -128,10 +131,9 @@ def _line(reporter: Any, result: Result) -> None:  # noqa: ANN401 - pytest's own
     news = result.reading.expect == "INCONCLUSIVE" and result.agrees is not None
     remark = " (news)" if news else ""
     remark = " (contradicts the expectation)" if result.agrees is False and not news else remark
-    reporter.write_line(
-        f"{verdict.value:<13} {result.claim} [{result.pair}, {result.reading.name}]{remark}",
-        **{COLOURS[verdict]: True},
-    )
+    name = f"{verdict.value:<13} {result.claim} [{result.pair}, {result.reading.name}]{remark}"
+    reporter.write_line(visible_line(name), **{COLOURS[verdict]: True})
     judgement = result.judgement
     untested = verdict is Verdict.NOT_TESTABLE
-    reporter.write_line(f"{'':13} {judgement.reason if untested else judgement.finding}")
+    said = judgement.reason if untested else judgement.finding
+    reporter.write_line(visible_line(f"{'':13} {said}"))

@@ -18,11 +18,11 @@ NAME, PATH, ADDRESS = "‹host›", "‹path›", "‹address›"
 _PUBLIC: Final = ("/proc", "/sys", "/dev", "/bin", "/usr/bin", "/sbin", "/usr/sbin")
 """The same on every host."""
 _PATH: Final = re.compile(
-    r"(?:(?<![\w./~-])|(?<=file://)|(?<=\s-\w))~?(?:/[\w.@+,%=-]+){2,}/?"
-    r"|(?<![\w./-])~[\w.-]*/[\w.@+,%=-]+(?:/[\w.@+,%=-]+)*"
+    r"(?:(?<![\w/~-])|(?<=file://)|(?<=\s-\w))(?:/[\w.@+,%=-]+){2,}/?"
+    r"|(?<![\w/-])~[\w.-]*(?:/[\w.@+,%=-]+)+"
 )
 _IPV4: Final = re.compile(r"(?<![\w.])\d{1,3}(?:\.\d{1,3}){3}(?!\w|\.\d)")
-_IPV6: Final = re.compile(r"(?<![\w:])(?:[0-9A-Fa-f]{0,4}:){2,7}[0-9A-Fa-f]{0,4}(?![\w:])")
+_IPV6: Final = re.compile(r"(?<![\w:])(?:[0-9A-Fa-f]{0,4}:){2,7}[0-9A-Fa-f]{0,4}(?!\w)")
 _MAC: Final = re.compile(r"(?<![\w:-])(?:[0-9A-Fa-f]{2}[:-]){5}[0-9A-Fa-f]{2}(?![\w:-])")
 
 
@@ -68,7 +68,7 @@ def _names(host: str, words: Collection[str]) -> re.Pattern[str] | None:
     known = [re.escape(name) for name in sorted(names, key=len, reverse=True) if len(name) > 1]
     if not known:
         return None
-    return re.compile(rf"(?<![\w.-])(?:{'|'.join(known)})(?:\.[\w-]+)*(?![\w-])", re.IGNORECASE)
+    return re.compile(rf"(?<![\w-])(?:{'|'.join(known)})(?:\.[\w-]+)*(?![\w-])", re.IGNORECASE)
 
 
 def _test(nodeid: str) -> str:

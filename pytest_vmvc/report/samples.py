@@ -40,4 +40,5 @@ def _cell(value: object) -> object:
     if not isinstance(value, str):
         return value
     shown = visible(value).replace("\n", " ")
-    return f"'{shown}" if shown.lstrip().startswith(FORMULA) else shown
+    begins = shown.startswith(FORMULA) or shown.lstrip().startswith(FORMULA)
+    return f"'{shown}" if begins else shown

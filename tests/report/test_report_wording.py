@@ -64,7 +64,7 @@ def test_control_and_direction_characters_become_visible() -> None:
     assert changed(({"k\x07": ("\u2066", 1, None)},), visible) == (
         {"k⟨U+0007⟩": ("⟨U+2066⟩", 1, None)},
     )
-    assert visible_line("a\nSUPPORTED b") == "a⟨U+000A⟩SUPPORTED b"
+    assert visible_line("a\nSUPPORTED b") == "a ⏎ SUPPORTED b"
 
 
 def test_very_long_text_is_cut_and_says_so() -> None:
