@@ -31,7 +31,7 @@ DEAR = {"page": 20, "monitor": 10, "baseline": 10}
 
 
 def guided(target: Target, seconds: int) -> tuple[int, int, str]:
-    """Inputs of the coverage-guided fuzzer, its peak of memory in MB, and what broke; or nothing."""
+    """Inputs of the coverage-guided fuzzer, its peak of memory in MB, and what broke."""
     with tempfile.TemporaryDirectory(prefix="vmvc-fuzz-") as place:
         done = subprocess.run(
             [
@@ -79,7 +79,7 @@ def main() -> int:
         sys.stdout.write(f"{row}\n")
         sys.stdout.flush()
     found = {
-        "command": f"python benchmarks/fuzz.py --examples {asked.examples} --seconds {asked.seconds}",
+        "command": f"tox run -e fuzz -- --examples {asked.examples} --seconds {asked.seconds}",
         "python": platform.python_version(),
         "hypothesis": version("hypothesis"),
         "atheris": version("atheris") if asked.seconds else None,

@@ -104,8 +104,6 @@ def saved_layers(archive: Path) -> tuple[Sequence[str], Sequence[str]]:
             [manifest] = msgspec.json.decode(_member(tar, "manifest.json"), type=list[_Manifest])
             image = msgspec.json.decode(_member(tar, manifest.config), type=_Image)
             for layer in manifest.layers:
-                if not LAYER.fullmatch(layer):
-                    raise ValueError(f"{layer[:80]!r} is no name of a layer")
                 _refuse_whiteouts(tar, layer)
     except (
         OSError, EOFError, ValueError, LookupError, RecursionError, tarfile.TarError, zlib.error,
@@ -161,6 +159,8 @@ def _member(tar: tarfile.TarFile, name: str) -> bytes:
 
 def _refuse_whiteouts(tar: tarfile.TarFile, layer: str) -> None:
     """Unpacking one layer over the other is right only where none takes files of another away."""
+    if not LAYER.fullmatch(layer):
+        raise ValueError(f"{layer[:80]!r} is no name of a layer")
     file = tar.extractfile(layer)
     if file is None:
         raise KeyError(layer)

@@ -107,7 +107,9 @@ class VagrantStart:
         data = os.read(up.stdout.fileno(), READ_BYTES)
         self._line += data
         *lines, rest = self._line.replace(b"\r", b"\n").split(b"\n")
-        self._line = rest[-READ_BYTES:]  # a line without an end is none of those that are looked for
+        self._line = rest[
+            -READ_BYTES:
+        ]  # a line without an end is none of those that are looked for
         for line in lines:
             text = line.decode(errors="replace")
             for words, mark in LINES.items():

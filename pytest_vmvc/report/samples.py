@@ -13,7 +13,7 @@ HEAD = (
     "dose", "instance", "at", "provider",
 )  # fmt: skip
 FORMULA = ("=", "+", "-", "@", "\t", "＝", "＋", "－", "＠")
-"""What makes a spreadsheet calculate a text instead of showing it; some take the wide forms, too."""
+"""What makes a spreadsheet calculate a text instead of showing it; some take wide forms, too."""
 
 
 def table(log: RunLog) -> str:

@@ -1,6 +1,7 @@
-"""One target under a coverage-guided fuzzer: ``coverage_guided.py TARGET FOLDER [libFuzzer options]``.
+"""One target under a coverage-guided fuzzer: ``coverage_guided.py TARGET FOLDER [option ...]``.
 
-Needs `atheris`. FOLDER keeps the inputs that were found to matter, and the one that broke something.
+Needs `atheris`; options are libFuzzer's. FOLDER keeps the inputs that were found to matter, and the
+one that broke something.
 """
 
 from __future__ import annotations

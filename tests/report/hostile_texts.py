@@ -36,7 +36,7 @@ def payloads(canary: str) -> tuple[str, ...]:
         f"<iframe src=\"javascript:{code}\"></iframe><a href=\"javascript:{code}\">x</a>",
         f"javascript:{code}",
         f"data:text/html,<script>{code}</script>",
-        f"[x](javascript:{code}) ![x]({canary}) <{canary}> [r]: {canary}\n\n# h\n| a | b |\n|-|-|\n---",
+        f"[x](javascript:{code}) ![x]({canary}) <{canary}> [r]: {canary}\n\n# h\n| a | b |\n|-|-|",
         f"]]><![CDATA[<script>{code}</script>]]><!--<?xml-stylesheet href='{canary}'?><!DOCTYPE x>",
         f"&lt;script&gt;{code}&lt;/script&gt;&#x3c;img/src=x onerror={code}&#62;&amp;lt;b&amp;gt;",
         "{{7*7}}${7*7}#{7*7}<%= 7*7 %>{% raw %}{{constructor.constructor('return 1')()}}",

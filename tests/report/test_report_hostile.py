@@ -150,9 +150,9 @@ def test_charts_are_files_in_the_folder_that_one_is_in(
     inside.mkdir()
     monkeypatch.chdir(inside)
     [shown] = dict.fromkeys(_claims(bad))
-    before = {path for path in tmp_path.rglob("*")}
+    before = set(tmp_path.rglob("*"))
     assert main(["plot", str(source), shown]) == 0
-    made = {path for path in tmp_path.rglob("*")} - before
+    made = set(tmp_path.rglob("*")) - before
     assert made
     assert all(path.parent == inside and path.suffix == ".svg" for path in made)
 
@@ -189,7 +189,26 @@ def test_an_error_that_quotes_a_guest_is_text() -> None:
 
 # --- redacting -----------------------------------------------------------------------------------
 
-AROUND = (" ", "'", '"', "(", ")", "[", "]", ",", ";", ":", "=", ".", "!", "|", "\n", "\t", "<", ">")
+AROUND = (
+    " ",
+    "'",
+    '"',
+    "(",
+    ")",
+    "[",
+    "]",
+    ",",
+    ";",
+    ":",
+    "=",
+    ".",
+    "!",
+    "|",
+    "\n",
+    "\t",
+    "<",
+    ">",
+)
 SECRETS = (
     "zoe-host", "zoe-host.corp.example", "ZOE-HOST", "/home/zoe/box.img", "/srv/zoe/x", "~/zoe",
     "~zoe/secret", "file:///home/zoe/x", "192.0.2.7", "fe80::5054:ff:fe12:3456", "2001:db8::1",

@@ -31,8 +31,8 @@ COUNTED = """() => {
         if (!drawn.has(node.localName)) add(node.localName);
         for (const name of node.getAttributeNames()) {
             if (name.startsWith("on") || ["style", "src", "srcdoc"].includes(name)) add("@" + name);
-            if (/^(xlink:)?href|action$/.test(name) && !/^(#|data:,$)/.test(node.getAttribute(name)))
-                add("=" + node.getAttribute(name));
+            const target = /^((xlink:)?href|action)$/.test(name) ? node.getAttribute(name) : "#";
+            if (!/^(#|data:,$)/.test(target)) add("=" + target);
         }
     }
     return found;
