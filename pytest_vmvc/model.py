@@ -18,7 +18,9 @@ Tier = Literal["kvm-hw", "kvm-nested", "kvm-unusable", "tcg", "other", "none"]
 machines are emulated; ``other``: a provider that does not tell; ``none``: not a machine."""
 
 EMULATED: frozenset[Tier] = frozenset({"tcg", "kvm-unusable"})
-Scalar = float | int | str | bool | None
+Whole = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+Scalar = float | Whole | str | bool | None
+"""An observed value: a whole number that no float could stand for is none."""
 
 
 class Verdict(StrEnum):
