@@ -122,7 +122,10 @@ def test_a_path_out_of_the_groups_is_not_followed() -> None:
 
 
 def test_plugins_are_told_from_warnings() -> None:
-    said = b"WARNING: x\n1,,plugin-name,vagrant-libvirt\n1,vagrant-libvirt,plugin-version,0.11.2%!(VAGRANT_COMMA) system\n"
+    said = (
+        b"WARNING: x\n1,,plugin-name,vagrant-libvirt\n"
+        b"1,vagrant-libvirt,plugin-version,0.11.2%!(VAGRANT_COMMA) system\n"
+    )
     with mock.patch.object(VagrantCommand, "_bounded", return_value=said):
         found = VagrantCommand(PLACE, home=PLACE).plugin_versions()
     assert found == {"vagrant-libvirt": "0.11.2"}

@@ -39,7 +39,8 @@ def outcome(bed, monkeypatch):
     bed.pytester.makepyfile(test_guest=CLAIMS)
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(bed.pytester.path / "summary.md"))
     result = bed.pytester.runpytest(
-        "--vmvc", "--vmvc-pair=minimal", "-p", "no:cacheprovider", "-rA", "--tb=line", "--junitxml=junit.xml",
+        "--vmvc", "--vmvc-pair=minimal", "-p", "no:cacheprovider", "-rA",
+        "--tb=line", "--junitxml=junit.xml",
         "test_guest.py",
     )  # fmt: skip
     result.assert_outcomes(failed=2, skipped=1, xfailed=1)
