@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from pytest_vmvc import compare_command, judge_command, report_command
 from pytest_vmvc.errors import UsageError, VmvcError
+from pytest_vmvc.text import visible_line
 
 if TYPE_CHECKING:
     from pytest_vmvc.clean import SweepReport
@@ -38,10 +39,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _run(arguments)
     except UsageError as error:
-        sys.stderr.write(f"vmvc: error: {error}\n")
+        _complain(error)
         return EX_USAGE
     except VmvcError as error:
-        sys.stderr.write(f"vmvc: error: {error}\n")
+        _complain(error)
         return 1
     except BrokenPipeError:  # whoever read our output has seen enough: `vmvc doctor | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -49,6 +50,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         sys.stderr.write("vmvc: interrupted\n")
         return INTERRUPTED
+
+
+def _complain(error: VmvcError) -> None:
+    sys.stderr.write(visible_line(f"vmvc: error: {error}") + "\n")
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -191,7 +196,7 @@ def _plot(arguments: argparse.Namespace) -> int:
     for one in found:
         target: Path = arguments.output or Path(f"{one.name}.svg")
         save(one, target)
-        sys.stdout.write(f"{target}: {one.title} ({one.pair})\n")
+        sys.stdout.write(visible_line(f"{target}: {one.title} ({one.pair})") + "\n")
     return 0
 
 

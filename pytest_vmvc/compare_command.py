@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import re
 import sys
 from collections.abc import Iterator, Sequence
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from pytest_vmvc.errors import UsageError
+from pytest_vmvc.text import visible_line
 
 if TYPE_CHECKING:
     from pytest_vmvc.compare import Comparison, Move, Turn
@@ -72,6 +74,8 @@ def limits(text: str) -> Limits:
             verdict = True
         elif match := re.fullmatch(r"(\w+):(\d+(?:\.\d+)?)%", word):
             factor = 1 + float(match[2]) / 100
+            if not math.isfinite(factor):
+                raise argparse.ArgumentTypeError(f"{match[1]}: nothing grows by so much")
             figures.append(Limit(METRICS.get(match[1], match[1]), factor))
         else:
             raise argparse.ArgumentTypeError(f"{word!r}: say verdict, or METRIC:N%")
@@ -91,7 +95,8 @@ def run(arguments: argparse.Namespace) -> int:
         plain = {**msgspec.to_builtins(found), "failed": failed}
         sys.stdout.write(json.dumps(plain, indent=2) + "\n")
     else:
-        sys.stdout.write("\n".join(_lines(found, failed, everything=arguments.all)) + "\n")
+        lines = map(visible_line, _lines(found, failed, everything=arguments.all))
+        sys.stdout.write("\n".join(lines) + "\n")
     return 1 if failed else 0
 
 

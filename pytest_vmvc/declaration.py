@@ -20,7 +20,7 @@ from __future__ import annotations
 import inspect
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, TypeVar
 
 import msgspec
@@ -43,6 +43,8 @@ ATTRIBUTE = "__vmvc_claim__"
 """Where a test function carries its `Claim`."""
 
 _ID = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*(\.[a-z0-9]+(-[a-z0-9]+)*)*")
+LONGEST = 100
+"""Characters of a name: files and anchors are called by it."""
 _F = TypeVar("_F", bound=Callable[..., None])
 Expected = Literal["SUPPORTED", "REFUTED", "INCONCLUSIVE"]
 
@@ -133,7 +135,7 @@ def slope(
 
 def opinion(reason: str) -> Asked:
     """Nothing that could be measured: the report says so, with the reason."""
-    if not reason.strip():
+    if not isinstance(reason, str) or not reason.strip():
         raise UsageError(
             "an opinion needs the reason why it is one", hint='opinion("a taste: ...")'
         )
@@ -182,16 +184,18 @@ def claim(
     ``published``: figures of others, shown apart from ours. ``contradicts``: claims of the same
     article that the report shows beside this one. ``any_of``: readings of which
     one alone would do for the claim; they are judged with Holm's correction for being several.
-    Raises `UsageError`, naming the claim, on a malformed id, an empty quote, no readings, or an
-    expectation other than SUPPORTED without a reason, or an ``any_of`` that cannot be corrected.
+    Raises `UsageError`, naming the claim, on a malformed id, an empty quote, no readings, an
+    expectation other than SUPPORTED without a reason, an ``any_of`` that cannot be corrected, or
+    anything that a results file could not hold.
     """
-    if not _ID.fullmatch(claim_id):
+    if not isinstance(claim_id, str) or len(claim_id) > LONGEST or not _ID.fullmatch(claim_id):
         raise UsageError(
-            f"claim id {claim_id!r} is malformed", hint="like table.boot-time: lower case, dots"
+            f"claim id {claim_id!r:.120} is malformed",
+            hint="like table.boot-time: lower case, dots",
         )
-    if not quote.strip():
+    if not isinstance(quote, str) or not quote.strip():
         raise UsageError(f"claim {claim_id} has no quote", hint="quote the sentence to be tested")
-    if not readings:
+    if not isinstance(readings, Mapping) or not readings:
         raise UsageError(f"claim {claim_id} has no readings", hint="give at least one")
     registered = []
     for name, asked in readings.items():
@@ -199,11 +203,6 @@ def claim(
             raise UsageError(
                 f"reading {name!r} of {claim_id} is {type(asked).__name__}",
                 hint="make it with below(), at_least(), ratio(), same(), ...",
-            )
-        if asked.expect != "SUPPORTED" and not asked.why.strip():
-            raise UsageError(
-                f"reading {name!r} of {claim_id} expects {asked.expect} without a reason",
-                hint="expecting(..., why=...)",
             )
         registered.append(
             Reading(
@@ -214,30 +213,60 @@ def claim(
                 pairs=asked.pairs or pairs,
             )
         )
-
-    _check_family(claim_id, any_of, registered)
+    sound = _sound(
+        Claim(
+            id=claim_id,
+            quote=quote,
+            readings=tuple(registered),
+            published=published,
+            contradicts=contradicts,
+            any_of=any_of,
+        )
+    )
+    for reading in sound.readings:
+        if reading.expect != "SUPPORTED" and not reading.why.strip():
+            raise UsageError(
+                f"reading {reading.name!r} of {claim_id} expects {reading.expect} without a reason",
+                hint="expecting(..., why=...)",
+            )
+    _check_family(claim_id, sound.any_of, sound.readings)
 
     def declare(function: _F) -> _F:
-        setattr(
-            function,
-            ATTRIBUTE,
-            Claim(
-                id=claim_id,
-                quote=quote,
-                readings=tuple(registered),
-                method=inspect.cleandoc(function.__doc__ or ""),
-                source=f"{function.__code__.co_filename}:{function.__code__.co_firstlineno}",
-                published=published,
-                contradicts=contradicts,
-                any_of=tuple(one.name for one in registered if one.name in any_of),
-            ),
+        declared = msgspec.structs.replace(
+            sound,
+            method=inspect.cleandoc(function.__doc__ or ""),
+            source=f"{function.__code__.co_filename}:{function.__code__.co_firstlineno}",
+            any_of=tuple(one.name for one in sound.readings if one.name in sound.any_of),
         )
+        setattr(function, ATTRIBUTE, declared)
         return function
 
     return declare
 
 
-def _check_family(claim_id: str, any_of: tuple[str, ...], readings: list[Reading]) -> None:
+def _sound(claim: Claim) -> Claim:
+    """The claim as a results file would give it back: of the right types, with real numbers."""
+    try:
+        found = msgspec.json.decode(msgspec.json.encode(claim), type=Claim)
+    except (msgspec.MsgspecError, TypeError, ValueError, OverflowError) as error:
+        raise UsageError(
+            f"claim {claim.id} is malformed: {error}", hint="see the types of what it is made with"
+        ) from error
+    for given, kept in zip(claim.readings, found.readings, strict=True):
+        if given.question != kept.question:
+            raise UsageError(
+                f"reading {kept.name!r:.120} of {claim.id} asks for what JSON does not have",
+                hint="give a finite number",
+            )
+        if not kept.name.strip() or not kept.name.isprintable() or len(kept.name) > LONGEST:
+            raise UsageError(
+                f"a reading of {claim.id} is called {kept.name!r:.120}",
+                hint=f"give it a name in one line, of {LONGEST} characters at most",
+            )
+    return found
+
+
+def _check_family(claim_id: str, any_of: tuple[str, ...], readings: Sequence[Reading]) -> None:
     if not any_of:
         return
     sampled = {
@@ -285,6 +314,10 @@ def _one_side(
 
 
 def _finite(value: float | None) -> float:
-    if value is None or not math.isfinite(value):
-        raise UsageError(f"a threshold cannot be {value}", hint="give a finite number")
-    return float(value)
+    try:
+        found = math.nan if value is None or isinstance(value, bool | str) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        found = math.nan
+    if not math.isfinite(found):
+        raise UsageError(f"a threshold cannot be {value!r:.80}", hint="give a finite number")
+    return found

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pytest_vmvc.model import Host
+from pytest_vmvc.text import visible, visible_line
 
 State = Literal["OK", "missing", "problem"]
 STYLES = {"OK": "green", "missing": "yellow", "problem": "red"}
@@ -50,9 +51,9 @@ def show(diagnosis: Diagnosis, console: Console) -> None:
     for heading in ("", "what", "found"):
         table.add_column(heading, overflow="fold")
     for row in diagnosis.rows:
-        found = Text(row.detail)
+        found = Text(visible(row.detail))
         if row.remedy:
-            found.append(f"\nremedy: {row.remedy}", style="bold")
+            found.append(f"\nremedy: {visible(row.remedy)}", style="bold")
         table.add_row(Text(row.state, style=STYLES[row.state]), row.name, found)
     console.print(table)
     console.print(_conclusion(diagnosis), markup=False)
@@ -66,7 +67,7 @@ def as_text(diagnosis: Diagnosis) -> str:
         lines.append(f"{row.state:<7}  {row.name:<{width}}  {row.detail}")
         if row.remedy:
             lines.append(f"{'':<7}  {'':<{width}}  remedy: {row.remedy}")
-    return "\n".join([*lines, _conclusion(diagnosis)])
+    return "\n".join(map(visible_line, [*lines, _conclusion(diagnosis)]))
 
 
 def as_json(diagnosis: Diagnosis) -> str:
@@ -77,7 +78,7 @@ def as_json(diagnosis: Diagnosis) -> str:
 
 def _title(diagnosis: Diagnosis) -> str:
     own = diagnosis.host
-    return (
+    return visible_line(
         f"pytest-vmvc {diagnosis.version} on {own.os}, kernel {own.kernel}, {own.architecture}, "
         f"{own.cpus} CPUs ({own.cpu_model}), {own.memory_bytes / (1 << 30):.1f} GiB, "
         f"Python {own.versions.get('python', 'unknown')}"

@@ -19,9 +19,14 @@
 
 from __future__ import annotations
 
+from pytest_vmvc.text import visible
+
 
 class VmvcError(Exception):
-    """Base of all errors raised on purpose: one line of cause, one line of remedy."""
+    """Base of all errors raised on purpose: one line of cause, one line of remedy.
+
+    Both may quote what a guest, an engine or a file says, which is told to a terminal as text only.
+    """
 
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message)
@@ -29,7 +34,7 @@ class VmvcError(Exception):
         self.hint = hint
 
     def __str__(self) -> str:
-        return f"{self.message} — {self.hint}" if self.hint else self.message
+        return visible(f"{self.message} — {self.hint}" if self.hint else self.message)
 
     def __reduce__(self) -> tuple[object, ...]:
         return (_rebuild, (type(self), self.message, self.hint))

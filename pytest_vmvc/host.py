@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
+import re
 from contextlib import suppress
 from pathlib import Path
 
@@ -43,7 +44,7 @@ def host_facts(*, root: Path = ROOT) -> dict[str, str | int]:
     return {
         "kernel_release": _read(root / "proc/sys/kernel/osrelease"),
         "boot_id": _read(root / "proc/sys/kernel/random/boot_id"),
-        "boot_time": int(_stat(root).get("btime", ["0"])[0]),
+        "boot_time": _count(_stat(root).get("btime", ["0"])[0]),
     }
 
 
@@ -56,16 +57,16 @@ def load_snapshot(*, root: Path = ROOT) -> dict[str, float]:
     memory = _meminfo(root)
     cpu = _stat(root).get("cpu", [])
     found = {
-        "load_1m": float((_read(root / "proc/loadavg") or "0").split()[0]),
-        "steal_ticks": float(cpu[7]) if len(cpu) > 7 else 0.0,
+        "load_1m": _figure((_read(root / "proc/loadavg").split() or ["0"])[0]),
+        "steal_ticks": float(_count(cpu[7])) if len(cpu) > 7 else 0.0,
         "mem_available_bytes": float(memory.get("MemAvailable", 0)),
         "swap_used_bytes": float(memory.get("SwapTotal", 0) - memory.get("SwapFree", 0)),
     }
     for line in _read(root / "proc/pressure/cpu").splitlines():
-        kind, *fields = line.split()
-        if kind == "some":
-            averages = dict(field.split("=", 1) for field in fields)
-            found["psi_cpu_some_avg10"] = float(averages["avg10"])
+        kind, *fields = line.split() or [""]
+        for field in fields:
+            if kind == "some" and field.startswith("avg10="):
+                found["psi_cpu_some_avg10"] = _figure(field[6:])
     return found
 
 
@@ -112,7 +113,17 @@ def _stat(root: Path) -> dict[str, list[str]]:
 def _meminfo(root: Path) -> dict[str, int]:
     """Fields of /proc/meminfo, in bytes."""
     rows = (line.replace(":", " ").split() for line in _read(root / "proc/meminfo").splitlines())
-    return {row[0]: int(row[1]) * 1024 for row in rows if len(row) == 3 and row[2] == "kB"}
+    return {row[0]: _count(row[1]) * 1024 for row in rows if len(row) == 3 and row[2] == "kB"}
+
+
+def _count(word: str) -> int:
+    """A count as the kernel writes one; 0 for anything else."""
+    return int(word) if re.fullmatch("[0-9]{1,20}", word) else 0
+
+
+def _figure(word: str) -> float:
+    """The same with decimals."""
+    return float(word) if re.fullmatch(r"[0-9]{1,20}(\.[0-9]{1,9})?", word) else 0.0
 
 
 def _cpu_model(root: Path) -> str:

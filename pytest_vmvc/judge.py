@@ -420,10 +420,12 @@ def _flattered(question: Fact, evidence: Evidence, values: Sequence[Scalar]) -> 
 
 
 def _series(evidence: Evidence, subject: str, metric: str) -> Series:
-    series = evidence.find(subject, metric)
-    if series is None:
+    found = [s for s in evidence.series if (s.subject, s.metric.name) == (subject, metric)]
+    if not found:
         raise LedgerError(f"observations of {subject}'s {metric} stand without their header")
-    return series
+    if any(one != found[0] for one in found):
+        raise LedgerError(f"observations of {subject}'s {metric} have headers that contradict")
+    return found[0]
 
 
 def _facts(evidence: Evidence, subject: str) -> Facts | None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 from pytest_vmvc.errors import UsageError, VmvcError
+from pytest_vmvc.text import visible_line
 
 if TYPE_CHECKING:
     from pytest_vmvc.model import Result, Verdict
@@ -107,7 +108,7 @@ def run(arguments: argparse.Namespace) -> int:
     except UsageError:
         raise
     except VmvcError as error:
-        sys.stderr.write(f"vmvc: error: {error}\n")
+        sys.stderr.write(visible_line(f"vmvc: error: {error}") + "\n")
         return EX_NOINPUT if isinstance(error.__cause__, OSError) else EX_DATAERR
 
 

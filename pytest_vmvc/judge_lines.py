@@ -11,7 +11,7 @@ import msgspec
 from pytest_vmvc.ledger import RunLog
 from pytest_vmvc.model import Judgement
 from pytest_vmvc.rejudge import Again, Registration, bound_words
-from pytest_vmvc.report.wording import visible
+from pytest_vmvc.text import visible_line
 
 INDENT = " " * 13
 
@@ -29,7 +29,7 @@ def registered_lines(log: RunLog, judged: Sequence[Again], registration: Registr
     differ = sum(one.differs for one in judged)
     score = ", ".join(f"{many} {word.lower()}" for word, many in counts.items())
     lines.append(f"{score}; {f'{differ} not as in the file' if differ else 'all as in the file'}")
-    return [visible(line) for line in lines]
+    return [visible_line(line) for line in lines]
 
 
 def exploratory_lines(tried: Sequence[Again]) -> list[str]:
@@ -39,14 +39,14 @@ def exploratory_lines(tried: Sequence[Again]) -> list[str]:
         question = bound_words(one.result.reading.question)
         lines.append(f"EXPLORATORY {_word(one.judgement)} {_name(one)}: {question}")
         lines += _grounds(one.judgement)
-    return [visible(line) for line in lines]
+    return [visible_line(line) for line in lines]
 
 
 def plain_lines(judgement: Judgement) -> list[str]:
     """The verdict on plain numbers, and what it rests on."""
     grounds = [judgement.reason, f"scope: {judgement.scope}"]
     lines = [f"{_word(judgement)} {judgement.finding}"]
-    return [visible(line) for line in (*lines, *(f"{INDENT} {one}" for one in grounds if one))]
+    return [visible_line(line) for line in (*lines, *(f"{INDENT} {one}" for one in grounds if one))]
 
 
 def registered_data(

@@ -7,10 +7,10 @@ import math
 import os
 import stat
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import msgspec
 
@@ -30,6 +30,8 @@ from pytest_vmvc.model import (
     Series,
 )
 
+LONGEST_LINE = 16 << 20
+"""Bytes of a line that is read: the longest that a run writes has some thousands."""
 _DURABLE = (Run, Result, End)
 """Records that are on the disk before `LedgerWriter.append` returns."""
 
@@ -163,8 +165,8 @@ def read(path: Path, *, samples: bool = True) -> RunLog:
     there is no such file, or nothing in it is ours.
     """
     try:
-        with path.open("rb") as lines:
-            records, problems, passed = _decode(lines, samples=samples)
+        with path.open("rb") as file:
+            records, problems, passed = _decode(_lines(file), samples=samples)
     except OSError as error:
         raise LedgerError(
             f"{path} cannot be read: {error.strerror}",
@@ -254,6 +256,22 @@ class _Passed(msgspec.Struct, frozen=True, gc=False, tag_field="record", tag="ob
 _WITHOUT_SAMPLES = Run | Series | _Passed | Missing | Retry | Allowance | Conditions | Result | End
 
 
+class _Head(msgspec.Struct):
+    """What tells that a line is from a newer version, whatever else is in it."""
+
+    record: str
+    schema: int
+
+
+def _lines(file: BinaryIO) -> Iterator[bytes]:
+    """Its lines; of one that is too long no more than tells that it is."""
+    while line := file.readline(LONGEST_LINE + 1):
+        rest = line
+        while rest and not rest.endswith(b"\n"):
+            rest = file.readline(LONGEST_LINE)
+        yield line
+
+
 def _decode(
     lines: Iterable[bytes], *, samples: bool
 ) -> tuple[tuple[Record, ...], tuple[str, ...], int]:
@@ -267,6 +285,9 @@ def _decode(
     newest = SCHEMA_VERSION
     number, line = 0, b""
     for number, line in enumerate(lines, 1):
+        if len(line) > LONGEST_LINE:
+            bad.append((number, f"longer than {LONGEST_LINE >> 20} MiB"))
+            continue
         try:
             record = decoder.decode(line)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
@@ -304,9 +325,9 @@ def _bad_lines(bad: list[tuple[int, str]]) -> str:
 
 def _schema_of(line: bytes) -> int:
     with suppress(msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        head = msgspec.json.decode(line, type=dict[str, Any])
-        if head.get("record") == "run" and isinstance(head.get("schema"), int):
-            return int(head["schema"])
+        head = msgspec.json.decode(line, type=_Head)
+        if head.record == "run":
+            return head.schema
     return 0
 
 

@@ -18,7 +18,9 @@ Tier = Literal["kvm-hw", "kvm-nested", "kvm-unusable", "tcg", "other", "none"]
 machines are emulated; ``other``: a provider that does not tell; ``none``: not a machine."""
 
 EMULATED: frozenset[Tier] = frozenset({"tcg", "kvm-unusable"})
-Scalar = float | int | str | bool | None
+Whole = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+Scalar = float | Whole | str | bool | None
+"""An observed value: a whole number that no float could stand for is none."""
 
 
 class Verdict(StrEnum):
@@ -261,6 +263,11 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
 
 # --- what is claimed -----------------------------------------------------------------------------
 
+Least = Annotated[int, msgspec.Meta(ge=1)]
+"""Observations that a verdict takes."""
+Confidence = Annotated[float, msgspec.Meta(gt=0.5, lt=1)]
+"""Of an interval."""
+
 
 class Bound(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="bound"):
     """The median of one subject's metric against a number."""
@@ -270,8 +277,8 @@ class Bound(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="bo
     op: Literal["<", "<=", ">", ">="]
     threshold: float
     unit: str
-    min_n: int = 6
-    confidence: float = 0.95
+    min_n: Least = 6
+    confidence: Confidence = 0.95
 
 
 class Ratio(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="ratio"):
@@ -282,8 +289,8 @@ class Ratio(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="ra
     over: str
     op: Literal["<", ">"]
     threshold: float
-    min_n: int = 6
-    confidence: float = 0.95
+    min_n: Least = 6
+    confidence: Confidence = 0.95
 
 
 class Fact(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="fact"):
@@ -298,7 +305,7 @@ class Fact(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="fac
     relation: Literal["same", "differs", "distinct", "is"]
     other: str = ""
     value: Scalar = None
-    min_n: int = 1
+    min_n: Least = 1
 
 
 class Slope(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="slope"):
@@ -313,8 +320,8 @@ class Slope(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="sl
     threshold: float
     unit: str
     over: str = ""
-    min_n: int = 6
-    confidence: float = 0.95
+    min_n: Least = 6
+    confidence: Confidence = 0.95
 
 
 class Opinion(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="opinion"):

@@ -7,8 +7,9 @@ from typing import Final, Literal
 from pytest_vmvc import stats
 from pytest_vmvc.errors import SamplesError
 from pytest_vmvc.model import Bound, Estimate, Judgement, Ratio, Verdict
-from pytest_vmvc.report.wording import estimate_words, visible
+from pytest_vmvc.report.wording import estimate_words
 from pytest_vmvc.samples import Samples, refuse
+from pytest_vmvc.text import visible
 from pytest_vmvc.units import quantity
 
 NEVER_NEGATIVE: Final = frozenset(

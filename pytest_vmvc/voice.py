@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from pytest_vmvc.backends import base
+from pytest_vmvc.text import visible
 
 
 class Voice:
@@ -23,7 +24,7 @@ class Voice:
 
     def say(self, text: str) -> None:
         """One line, never wrapped: it may be grepped or pasted."""
-        self.console.print(f"{self.name}: {text}", markup=False, soft_wrap=True)
+        self.console.print(visible(f"{self.name}: {text}"), markup=False, soft_wrap=True)
 
     @property
     def can_ask(self) -> bool:

@@ -29,8 +29,6 @@ KILL_GRACE_S = 10.0
 """Seconds that the guest has to report a command that it was told to end."""
 SKIP_INTERVAL_S = 0.2
 CHUNK_BYTES = 1 << 20
-OUTPUT_LIMIT_BYTES = 64 << 20
-"""Most that a command may print; its output is held in the guest's memory and in ours."""
 HEADER_BYTES = 128
 """More than the first line of any reply."""
 
@@ -151,10 +149,10 @@ class _Reply:
                 del self._buffer[:-HEADER_BYTES]
                 return
             status, out_bytes, err_bytes = (int(number) for number in match.groups())
-            if out_bytes + err_bytes > OUTPUT_LIMIT_BYTES:
+            if out_bytes + err_bytes > process.OUTPUT_LIMIT_BYTES:
                 raise InfrastructureError(
                     f"the guest announces {out_bytes + err_bytes} bytes of output",
-                    hint=f"a command may print {OUTPUT_LIMIT_BYTES >> 20} MiB; "
+                    hint=f"a command may print {process.OUTPUT_LIMIT_BYTES >> 20} MiB; "
                     "write to a file inside instead",
                 )
             self.exit_status, self._sizes = status, (out_bytes, err_bytes)

@@ -91,7 +91,7 @@ class BareProcesses:
         """Figures of its control group; raises `EnvironmentDied`."""
         try:
             held = self._group.held()
-        except OSError as error:
+        except (OSError, KeyError) as error:
             raise EnvironmentDied(f"the control group {self.name} is gone: {error}") from error
         return Usage(cpu_s=held.cpu_s, memory_bytes=held.memory_bytes, definition=USAGE_DEFINITION)
 

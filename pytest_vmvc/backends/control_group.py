@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import msgspec
 
 from pytest_vmvc.errors import TeardownFailed, Unavailable
 from pytest_vmvc.resources import NAME, Resource, RunScope
+from pytest_vmvc.vitals import field, number, text
 
 MOUNT = Path("/sys/fs/cgroup")
 PROC = Path("/proc")
@@ -42,23 +44,20 @@ class Cgroup(msgspec.Struct, frozen=True, kw_only=True):
 
     def _cpu_s(self) -> float:
         if (v1 := self.cpu / "cpuacct.usage").exists():
-            return int(v1.read_text()) / 1e9
-        return _words(self.cpu / "cpu.stat")["usage_usec"] / 1e6
+            return _count(v1) / 1e9
+        return _count(self.cpu / "cpu.stat", "usage_usec") / 1e6
 
     def _memory_bytes(self) -> int:
         if (v1 := self.memory / "memory.usage_in_bytes").exists():
-            used, cache = int(v1.read_text()), "total_inactive_file"
+            used, cache = _count(v1), "total_inactive_file"
         else:
-            used, cache = int((self.memory / "memory.current").read_text()), "inactive_file"
-        return max(0, used - _words(self.memory / "memory.stat")[cache])
+            used, cache = _count(self.memory / "memory.current"), "inactive_file"
+        return max(0, used - _count(self.memory / "memory.stat", cache))
 
     def pids(self) -> set[int]:
-        """Processes in it now."""
-        found = set()
-        for folder in {self.cpu, self.memory}:
-            with suppress(OSError):
-                found |= {int(pid) for pid in (folder / "cgroup.procs").read_text().split()}
-        return found
+        """Processes in it now; one of a namespace that is hidden from us has the number 0 there."""
+        words = [text(folder / "cgroup.procs").split() for folder in {self.cpu, self.memory}]
+        return {int(pid) for word in itertools.chain(*words) if (pid := number(word))}
 
     def remove(self) -> None:
         """Kill whatever runs in it, then remove it; raises `TeardownFailed`."""
@@ -85,17 +84,17 @@ def of_process(pid: int, marker: str) -> Cgroup | None:
     The pid may be one of another host, which an engine's may be: hence the marker.
     """
     cpu = memory = unified = None
-    with suppress(OSError):
-        for line in (PROC / str(pid) / "cgroup").read_text().splitlines():
-            number, controllers, path = line.split(":", 2)
-            if marker not in path:
-                continue
-            if number == "0":
-                unified = MOUNT / path.lstrip("/")
-            if "cpuacct" in controllers.split(","):
-                cpu = MOUNT / "cpuacct" / path.lstrip("/")
-            if "memory" in controllers.split(","):
-                memory = MOUNT / "memory" / path.lstrip("/")
+    for line in text(PROC / str(pid) / "cgroup").splitlines():
+        hierarchy, _, rest = line.partition(":")
+        controllers, _, path = rest.partition(":")
+        if marker not in path or ".." in PurePosixPath(path).parts:
+            continue
+        if hierarchy == "0":
+            unified = MOUNT / path.lstrip("/")
+        if "cpuacct" in controllers.split(","):
+            cpu = MOUNT / "cpuacct" / path.lstrip("/")
+        if "memory" in controllers.split(","):
+            memory = MOUNT / "memory" / path.lstrip("/")
     cpu, memory = cpu or unified, memory or unified
     return Cgroup(cpu=cpu, memory=memory) if cpu and memory else None
 
@@ -170,11 +169,13 @@ def _group(name: str) -> Cgroup:
 
 
 def _delegated() -> list[str]:
-    with suppress(OSError):
-        return (MOUNT / "cgroup.subtree_control").read_text().split()
-    return []
+    return text(MOUNT / "cgroup.subtree_control").split()
 
 
-def _words(path: Path) -> dict[str, int]:
-    lines = (line.split() for line in path.read_text().splitlines())
-    return {line[0]: int(line[1]) for line in lines if len(line) == 2 and line[1].isdigit()}
+def _count(path: Path, name: str = "") -> int:
+    """The count in a file, or behind a name in it; raises OSError and KeyError."""
+    content = path.read_text(errors="replace")
+    found = field(content, name) if name else number(content.strip())
+    if found is None:
+        raise KeyError(name or path.name)
+    return int(found)

@@ -254,6 +254,9 @@ class Container:
                     status = 126
                 else:
                     status = self._exit_status(client, command, deadline)
+            except InfrastructureError:
+                self._end(client, command, token)
+                raise
             except TimeoutError:
                 self._end(client, command, token)
                 raise CommandTimedOut(
@@ -299,7 +302,13 @@ class Container:
         with Stream(client, path, timeout_s=max(FLOOR_S, deadline.left_s), json=body) as stream:
             writer = stream.send(stdin) if stdin else None
             for number, piece in stream.frames(deadline):
-                output[number].extend(piece)
+                output[2 if number == 2 else 1].extend(piece)
+                if sum(map(len, output.values())) > process.OUTPUT_LIMIT_BYTES:
+                    raise InfrastructureError(
+                        f"a command in {self.name} printed more than "
+                        f"{process.OUTPUT_LIMIT_BYTES >> 20} MiB",
+                        hint="let it write to a file inside instead",
+                    )
         if writer is not None:
             # Leaving the stream has ended whatever it still wrote.
             writer.join(END_S)

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from http.client import HTTPException
 from typing import TYPE_CHECKING, Any
 
 from pytest_vmvc.backends.base import new_nonce
@@ -120,7 +121,7 @@ def _follow(stream: Iterator[Mapping[str, Any]], timeout_s: float) -> set[str]:
 def _fetched(shelf: Registry, repository: str) -> int:
     try:
         return shelf.image_bytes(repository.partition("/")[2], TAG)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, HTTPException) as error:
         raise InfrastructureError(
             f"the registry does not tell the image's size: {error}"
         ) from error

@@ -7,7 +7,9 @@ a folder and a JSON file.
 from __future__ import annotations
 
 import json
+import re
 import tarfile
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
@@ -38,6 +40,24 @@ MOUNTS = (
 CAPABILITY_SETS = ("bounding", "effective", "permitted")
 NAMESPACES = ("pid", "network", "ipc", "uts", "mount", "cgroup")
 CAPABILITIES = ("CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_KILL", "CAP_SETGID", "CAP_SETUID")
+
+
+LAYER = re.compile(r"(?!\.)[\w.-]+(/(?!\.)[\w.-]+)*", re.ASCII)
+"""A layer's place in an archive, as engines write it; a guest's shell gets it, and its tar."""
+JSON_LIMIT_BYTES = 4 << 20
+
+
+class _Manifest(msgspec.Struct, rename="pascal"):
+    config: str
+    layers: list[str]
+
+
+class _Rootfs(msgspec.Struct):
+    diff_ids: list[str]
+
+
+class _Image(msgspec.Struct):
+    rootfs: _Rootfs
 
 
 class Guested(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,14 +101,15 @@ def saved_layers(archive: Path) -> tuple[Sequence[str], Sequence[str]]:
     """
     try:
         with tarfile.open(archive) as tar:
-            manifest = json.loads(_member(tar, "manifest.json"))[0]
-            image = json.loads(_member(tar, manifest["Config"]))
-            layers = [str(layer) for layer in manifest["Layers"]]
-            for layer in layers:
+            [manifest] = msgspec.json.decode(_member(tar, "manifest.json"), type=list[_Manifest])
+            image = msgspec.json.decode(_member(tar, manifest.config), type=_Image)
+            for layer in manifest.layers:
                 _refuse_whiteouts(tar, layer)
-    except (OSError, ValueError, LookupError, tarfile.TarError) as error:
+    except (
+        OSError, EOFError, ValueError, LookupError, RecursionError, tarfile.TarError, zlib.error,
+    ) as error:  # fmt: skip
         raise BuildFailed(f"{archive.name} is no saved image: {error}") from error
-    return layers, [str(digest) for digest in image["rootfs"]["diff_ids"]]
+    return manifest.layers, image.rootfs.diff_ids
 
 
 def bundle_config(nonce: str) -> dict[str, Any]:
@@ -130,12 +151,20 @@ def _member(tar: tarfile.TarFile, name: str) -> bytes:
     file = tar.extractfile(name)
     if file is None:
         raise KeyError(name)
-    return file.read()
+    text = file.read(JSON_LIMIT_BYTES + 1)
+    if len(text) > JSON_LIMIT_BYTES:
+        raise ValueError(f"{name} is larger than {JSON_LIMIT_BYTES >> 20} MiB")
+    return text
 
 
 def _refuse_whiteouts(tar: tarfile.TarFile, layer: str) -> None:
     """Unpacking one layer over the other is right only where none takes files of another away."""
-    with tarfile.open(fileobj=tar.extractfile(layer)) as inner:
+    if not LAYER.fullmatch(layer):
+        raise ValueError(f"{layer[:80]!r} is no name of a layer")
+    file = tar.extractfile(layer)
+    if file is None:
+        raise KeyError(layer)
+    with tarfile.open(fileobj=file) as inner:
         names = (PurePosixPath(member.name).name for member in inner)
         if any(name.startswith(".wh.") for name in names):
             raise ValueError("a layer of it removes files of another")

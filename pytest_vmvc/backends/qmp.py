@@ -188,7 +188,8 @@ class Monitor:
             ) from None
         except ExecuteError as error:
             raise InfrastructureError(f"QEMU of {self._name} refused `{what}`: {error}") from error
-        except (QMPError, CancelledError, OSError) as error:
+        except (QMPError, AssertionError, CancelledError, OSError, EOFError) as error:
+            # The library asserts what a peer that hangs up at once does not keep to.
             words = " ".join(str(error).split())[:WORDS_KEPT] or type(error).__name__
             raise EnvironmentDied(
                 f"QEMU of {self._name} ended, or its monitor broke off during `{what}`", hint=words

@@ -11,7 +11,9 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Annotated
 
+import msgspec
 import psutil
 
 from pytest_vmvc.errors import LaunchFailed, LaunchTimedOut, TeardownFailed, Unavailable
@@ -37,6 +39,15 @@ http: {{addr: "127.0.0.1:0"}}
 """
 
 
+class _Part(msgspec.Struct):
+    size: Annotated[int, msgspec.Meta(ge=0, lt=1 << 50)]
+
+
+class _Manifest(msgspec.Struct):
+    config: _Part
+    layers: list[_Part]
+
+
 class Registry:
     """A running registry; made by `registry`."""
 
@@ -48,7 +59,7 @@ class Registry:
     def image_bytes(self, repository: str, tag: str) -> int:
         """Bytes of manifest, configuration and layers: what somebody with nothing must fetch.
 
-        Raises OSError and ValueError where the registry does not tell.
+        Raises OSError, HTTPException and ValueError where the registry does not tell.
         """
         request = urllib.request.Request(
             f"http://{self.address}/v2/{repository}/manifests/{tag}",
@@ -57,9 +68,11 @@ class Registry:
         direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         with direct.open(request, timeout=REQUEST_TIMEOUT_S) as answer:
             text = answer.read(MANIFEST_LIMIT_BYTES)
-        manifest = json.loads(text)
-        parts = [manifest["config"], *manifest["layers"]]
-        return len(text) + sum(int(part["size"]) for part in parts)
+        try:
+            manifest = msgspec.json.decode(text, type=_Manifest)
+        except RecursionError as error:
+            raise ValueError("its manifest is nested too deeply") from error
+        return len(text) + sum(part.size for part in (manifest.config, *manifest.layers))
 
 
 @contextmanager

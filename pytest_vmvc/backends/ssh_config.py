@@ -51,7 +51,7 @@ def parse_ssh_config(text: str) -> SshConfig:
             hint="see `vagrant ssh-config` of such a machine",
         )
     port = found.get("port", "22")
-    if not port.isascii() or not port.isdigit() or not 0 < int(port) < 65536:
+    if not re.fullmatch(r"[0-9]{1,5}", port) or not 0 < int(port) < 65536:
         raise _odd(f"Port {port}")
     return SshConfig(
         host=found["hostname"], port=int(port), user=found["user"], identity_files=tuple(keys)

@@ -5,6 +5,8 @@ Imported only where Vagrant is about to be used.
 
 from __future__ import annotations
 
+import re
+import shutil
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -67,6 +69,29 @@ class VagrantCommand(Vagrant):
 
     def _stream_vagrant_command(self, args: Sequence[str | None]) -> Iterator[str]:
         yield from self._run_vagrant_command(args).splitlines(keepends=True)
+
+    def version(self) -> str:
+        """Vagrant's own version; raises `Unavailable` where it does not tell."""
+        said = self._run_vagrant_command(["--version"])
+        found = re.fullmatch(r"Vagrant (\S{1,80})", meaningful_line(said))
+        if found is None:
+            raise Unavailable(
+                f"`vagrant --version` says what Vagrant does not: {meaningful_line(said)}",
+                hint=f"is {shutil.which('vagrant')} Vagrant?",
+            )
+        return found[1]
+
+    def plugin_versions(self) -> Mapping[str, str]:
+        """Installed plugins; a line that tells of none, such as a warning of Ruby's, is skipped."""
+        found, name = {}, ""
+        said = self._run_vagrant_command(["plugin", "list", "--machine-readable"])
+        for line in said.splitlines():
+            words = line.split(",", 3)
+            if words[2:3] == ["plugin-name"]:
+                name = words[-1]
+            elif words[2:3] == ["plugin-version"]:
+                found[name] = words[-1].partition("%!(VAGRANT_COMMA)")[0]
+        return found
 
     def start_up(self, *, provider: str) -> subprocess.Popen[bytes]:
         """Begin ``vagrant up`` in its own process group; its outputs are pipes, read live."""

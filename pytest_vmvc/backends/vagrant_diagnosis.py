@@ -29,18 +29,8 @@ def _vagrant_versions() -> tuple[str, str]:
 
     home = vagrant_boxes.prepare_home()
     command = VagrantCommand(home, home=home, timeout_s=VERSION_TIMEOUT_S)
-    try:
-        listed = command.plugin_list()  # type: ignore[no-untyped-call] # library
-        version = command.version()  # type: ignore[no-untyped-call] # library
-        plugins = {str(plugin.name): str(plugin.version) for plugin in listed}
-    except VmvcError:
-        raise
-    except Exception as error:  # the library raises anything on what it does not understand
-        raise Unavailable(
-            f"`vagrant` prints what Vagrant does not: {' '.join(str(error).split())[:WORDS_KEPT]}",
-            hint=f"is {shutil.which('vagrant')} Vagrant? see `vagrant --version`",
-        ) from error
-    return str(version), plugins.get("vagrant-libvirt", "?")
+    plugins = command.plugin_versions()
+    return command.version(), plugins.get("vagrant-libvirt", "?")
 
 
 def vagrant_summary() -> dict[str, Any]:

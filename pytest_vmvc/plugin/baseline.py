@@ -11,6 +11,7 @@ from pytest_vmvc.compare import elsewhere
 from pytest_vmvc.errors import LedgerError
 from pytest_vmvc.ledger import RunLog
 from pytest_vmvc.model import Host, Result
+from pytest_vmvc.text import visible, visible_line
 
 
 class Baseline:
@@ -28,7 +29,7 @@ class Baseline:
         assert log.run is not None  # a file without its run has that for a problem
         self.log = log
         self._host = log.run.host
-        self.name = f"run {log.run.measured_by} of {log.run.started[:10]}"
+        self.name = visible_line(f"run {log.run.measured_by} of {log.run.started[:10]}")
         self._results = ledger.by_reading(log)
 
     def of(self, claim: str, reading: str, pair: str) -> Result | None:
@@ -39,8 +40,8 @@ class Baseline:
         """Raise `pytest.UsageError` where it is of another host."""
         if reason := elsewhere(self._host, host):
             raise pytest.UsageError(
-                f"--vmvc-baseline: it is of another host: {reason}; "
-                "write one here with --vmvc-update-baseline"
+                visible_line(f"--vmvc-baseline: it is of another host: {reason}; ")
+                + "write one here with --vmvc-update-baseline"
             )
 
 
@@ -50,5 +51,5 @@ def load(path: Path) -> Baseline:
         return Baseline(ledger.read(path))
     except LedgerError as error:
         raise pytest.UsageError(
-            f"--vmvc-baseline: {error.message}; write one with --vmvc-update-baseline"
+            visible(f"--vmvc-baseline: {error.message}; write one with --vmvc-update-baseline")
         ) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, Literal, NamedTuple
@@ -78,13 +79,16 @@ def parse(text: str) -> Budget:
             f"--vmvc-budget={text}: {metric} is measured in {unit or 'no unit'}; "
             f"write {' or '.join(filter(None, scales)) or 'a bare number'}"
         )
+    threshold = float(found["number"]) * scales[found["unit"]]
+    if not math.isfinite(threshold):
+        raise pytest.UsageError(f"--vmvc-budget={text[:80]}: no figure is so large")
     return Budget(
         text=text.strip(),
         subject=found["subject"],
         experiment=experiment,
         metric=metric,
         op="<" if found["op"] == "<" else "<=",
-        threshold=float(found["number"]) * scales[found["unit"]],
+        threshold=threshold,
         unit=unit,
     )
 
@@ -106,7 +110,9 @@ def tests(budgets: Iterable[Budget]) -> dict[str, Callable[..., None]]:
     grouped: dict[str, dict[str, Asked]] = {}
     for one in budgets:
         name = re.sub(
-            r"[^a-z0-9]+", "-", one.text.replace("<=", " at most ").lower().replace("<", " below ")
+            r"[^a-z0-9]+",
+            "-",
+            one.text.replace("<=", " at most ").lower().replace("<", " below ").replace("µ", "u"),
         )
         grouped.setdefault(one.experiment, {})[name.strip("-")] = one.reading()
     return {

@@ -12,6 +12,7 @@ from pytest_vmvc.errors import UsageError
 from pytest_vmvc.family import judge_among
 from pytest_vmvc.model import Claim, Evidence, Opinion, Reading, Result, Verdict
 from pytest_vmvc.plugin.baseline import Baseline
+from pytest_vmvc.text import visible_line
 
 DECIDED = (Verdict.SUPPORTED, Verdict.REFUTED)
 BUDGETS = Path(__file__).with_name("budget_claims.py")
@@ -129,13 +130,13 @@ def _conclude(result: Result, gate: str, expected: Expected, results: Path) -> N
     verdict = result.judgement.verdict
     undecided, open_question = verdict is Verdict.INCONCLUSIVE, expected.verdict == "INCONCLUSIVE"
     if verdict is Verdict.NOT_TESTABLE:
-        pytest.skip(f"NOT TESTABLE: {result.judgement.reason}")
+        pytest.skip(visible_line(f"NOT TESTABLE: {result.judgement.reason}"))
     strictly = gate == "strict" and (undecided is not open_question)
     contradicts = not undecided and not open_question and verdict.value != expected.verdict
     if gate != "off" and (strictly or contradicts):
         pytest.fail(message(result, expected, results), pytrace=False)
     if undecided:
-        pytest.xfail(f"INCONCLUSIVE: {result.judgement.reason}")
+        pytest.xfail(visible_line(f"INCONCLUSIVE: {result.judgement.reason}"))
 
 
 def message(result: Result, expected: Expected, results: Path) -> str:
@@ -146,7 +147,8 @@ def message(result: Result, expected: Expected, results: Path) -> str:
     remedy = LEAVE_OPEN if undecided else expected.remedy
     seen = f"{judgement.finding} {judgement.reason}".rstrip()
     return "\n".join(
-        (
+        visible_line(line)
+        for line in (
             f"{result.claim} [{reading.name}, pair {result.pair}]: “{result.quote}”",
             f"  expected {expected.verdict}: {expected.why}",
             f"  observed {judgement.verdict.value}: {seen}",

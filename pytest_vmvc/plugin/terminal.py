@@ -11,6 +11,7 @@ import pytest
 
 from pytest_vmvc.errors import VmvcError
 from pytest_vmvc.model import Verdict
+from pytest_vmvc.text import visible_line
 
 if TYPE_CHECKING:
     from pytest_vmvc.plugin.session import Session
@@ -72,8 +73,10 @@ def header(session: Session) -> list[str]:
     """Host, tier and what stands for each subject of each pair."""
     if session.saved and (run := session.saved.run):
         return [
-            f"vmvc: nothing is measured, the evidence is that of run {run.measured_by}: "
-            f"host {run.host.name}, tier {run.host.tier}, seed {run.seed}"
+            visible_line(
+                f"vmvc: nothing is measured, the evidence is that of run {run.measured_by}: "
+                f"host {run.host.name}, tier {run.host.tier}, seed {run.seed}"
+            )
         ]
     from pytest_vmvc.subjects import catalog
 
@@ -91,13 +94,13 @@ def header(session: Session) -> list[str]:
         found = [f"{key}: {provider.facts.version}" for key, provider in pair.subjects.items()]
         lacking = [f"{key}: not available ({gap})" for key, gap in pair.missing.items()]
         lines.append(f"vmvc: pair {name}: {'; '.join(found + lacking)}")
-    return lines
+    return [visible_line(line) for line in lines]
 
 
 def summary(session: Session, reporter: Any) -> None:  # noqa: ANN401 - pytest's own is private
     """A table of the claims, the score in words, and the paths."""
     for problem in session.problems:
-        reporter.write_line(f"vmvc: {problem}", yellow=True)
+        reporter.write_line(visible_line(f"vmvc: {problem}"), yellow=True)
     if session.is_worker or not session.results:
         return
     from pytest_vmvc.report.listing import counted, listing
@@ -112,7 +115,7 @@ def summary(session: Session, reporter: Any) -> None:  # noqa: ANN401 - pytest's
     claims = len({result.claim for result in session.results})
     reporter.write_line(f"{counted(session.results)} ({claims} claim{'' if claims == 1 else 's'})")
     for one in session.exceeded:
-        reporter.write_line(f"FAILED {one}", red=True)
+        reporter.write_line(visible_line(f"FAILED {one}"), red=True)
     if not reporter.config.pluginmanager.hasplugin("benchmark"):
         reporter.write_line("pytest-benchmark is off: no start-up table")
     if session.ledger_path and session.ledger_path.exists():

@@ -14,7 +14,8 @@ from pytest_vmvc.report.article import article
 from pytest_vmvc.report.board import board
 from pytest_vmvc.report.cards import cards
 from pytest_vmvc.report.provenance import provenance
-from pytest_vmvc.report.wording import VERDICT_MEANING, visible, visible_log
+from pytest_vmvc.report.wording import VERDICT_MEANING, visible_log
+from pytest_vmvc.text import visible
 
 TITLE: Final = "Virtual machines and containers, measured side by side"
 HERE: Final = Path(__file__).parent

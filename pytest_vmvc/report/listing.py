@@ -9,7 +9,8 @@ from typing import Final, NamedTuple
 
 from pytest_vmvc.model import Result, Verdict
 from pytest_vmvc.report.score import farthest
-from pytest_vmvc.report.wording import agreement, estimate_words, visible
+from pytest_vmvc.report.wording import agreement, estimate_words
+from pytest_vmvc.text import visible
 
 MANY: Final = 40
 """Above so many readings those that came out as expected are counted, but for one of each claim."""

@@ -9,7 +9,8 @@ from html import escape
 from pytest_vmvc.ledger import RunLog
 from pytest_vmvc.model import Result, Verdict
 from pytest_vmvc.report.score import headlines, score
-from pytest_vmvc.report.wording import TIER_WORDS, agreement, visible
+from pytest_vmvc.report.wording import TIER_WORDS, agreement
+from pytest_vmvc.text import visible
 
 MARKS = {
     Verdict.SUPPORTED: "✓ SUPPORTED",

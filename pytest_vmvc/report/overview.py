@@ -15,8 +15,9 @@ from pytest_vmvc.report.many_hosts import many_hosts
 from pytest_vmvc.report.over_words import hosts_words
 from pytest_vmvc.report.provenance import moment
 from pytest_vmvc.report.side_by_side import CHANGES, side_by_side
-from pytest_vmvc.report.wording import TIER_WORDS, VERDICT_CLASS, VERDICT_MEANING, count, visible
+from pytest_vmvc.report.wording import TIER_WORDS, VERDICT_CLASS, VERDICT_MEANING, count
 from pytest_vmvc.runs import Runs
+from pytest_vmvc.text import visible
 
 NAMES: Final = 3
 """Kinds of a thing that are named in the head; the rest is counted."""

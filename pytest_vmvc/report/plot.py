@@ -20,6 +20,8 @@ from pytest_vmvc.report.wording import visible_log
 SCALE: Final = 3
 """Pixels of a PNG for each unit of the drawing."""
 HEAD, FOOT, SIDE = 34, 26, 14
+NAME_LIMIT: Final = 60
+"""Characters of a claim in a file's name: no more than 255 bytes, whatever they are."""
 FONT: Final = "DejaVu Sans, Verdana, sans-serif"
 
 
@@ -35,7 +37,8 @@ class Plot(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def name(self) -> str:
         """A file name without an ending."""
-        return re.sub(r"[^\w.-]+", "-", f"{self.claim}-{self.number}").lstrip(".-")
+        claim = re.sub(r"[^\w.-]+", "-", self.claim).lstrip(".-")[:NAME_LIMIT]
+        return f"{claim}-{self.number}".lstrip(".-")
 
 
 def plots(log: RunLog, claim: str) -> tuple[Plot, ...]:

@@ -8,14 +8,14 @@ from collections.abc import Iterable, Iterator
 
 from pytest_vmvc.digest import Digest
 from pytest_vmvc.ledger import RunLog, headers
-from pytest_vmvc.report.wording import visible
+from pytest_vmvc.text import visible
 
 HEAD = (
     "experiment", "pair", "subject", "metric", "unit", "value", "censored", "block", "position",
     "dose", "instance", "at", "provider",
 )  # fmt: skip
-FORMULA = ("=", "+", "-", "@", "\t")
-"""What makes a spreadsheet calculate a text instead of showing it."""
+FORMULA = ("=", "+", "-", "@", "\t", "＝", "＋", "－", "＠")
+"""What makes a spreadsheet calculate a text instead of showing it; some take wide forms, too."""
 
 
 def table(log: RunLog) -> str:
@@ -57,4 +57,5 @@ def _cell(value: object) -> object:
     if not isinstance(value, str):
         return value
     shown = visible(value).replace("\n", " ")
-    return f"'{shown}" if shown.startswith(FORMULA) else shown
+    begins = shown.startswith(FORMULA) or shown.lstrip().startswith(FORMULA)
+    return f"'{shown}" if begins else shown

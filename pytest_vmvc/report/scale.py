@@ -11,13 +11,16 @@ from pytest_vmvc.units import quantity
 
 LOG_FROM = 10.0
 """Range (largest over smallest) from which the axis is logarithmic."""
+EDGES = (1e-290, 1e290)
+"""What is smaller is drawn as nothing, what is larger at the edge: an axis needs room beyond it."""
 
 
 class Scale:
     """Maps values to places; made from everything that must be visible."""
 
     def __init__(self, values: Sequence[float], *, unit: str, log: bool | None = None) -> None:
-        low, high = min(values), max(values)
+        drawn = [_drawable(value) for value in values]
+        low, high = min(drawn), max(drawn)
         self.unit = unit
         self.log = low > 0 and (high / low > LOG_FROM if log is None else log)
         if self.log:
@@ -76,3 +79,8 @@ class Scale:
         kind = "log" if self.log else "linear"
         scale = {"type": kind, "domain": [self.low, self.high], "nice": False, "zero": False}
         return {"field": field, "type": "quantitative", "scale": scale, "axis": self.axis()}
+
+
+def _drawable(value: float) -> float:
+    least, most = EDGES
+    return 0.0 if abs(value) < least else max(-most, min(most, value))

@@ -1,12 +1,9 @@
-"""Words and numbers for people: verdicts, questions, quantities; and text that cannot deceive."""
+"""Words and numbers for people: verdicts, questions, quantities."""
 
 from __future__ import annotations
 
 import re
-import unicodedata
-from typing import Any, Final
-
-import msgspec
+from typing import Final
 
 from pytest_vmvc.ledger import RunLog
 from pytest_vmvc.model import (
@@ -22,10 +19,9 @@ from pytest_vmvc.model import (
     Tier,
     Verdict,
 )
+from pytest_vmvc.report.texts import changed
+from pytest_vmvc.text import visible
 from pytest_vmvc.units import NBSP, quantity
-
-TEXT_LIMIT: Final = 4000
-"""Characters of one text that are shown; the rest is in the raw data."""
 
 VERDICT_CLASS: Final[dict[Verdict, str]] = {
     Verdict.SUPPORTED: "supported",
@@ -51,35 +47,9 @@ _RELATION: Final = {"same": "is the same as", "differs": "differs from", "is": "
 _OPERATOR: Final = {"<": "<", "<=": "≤", ">": ">", ">=": "≥"}
 
 
-def visible(text: str) -> str:
-    """The text with every control, direction and lone-surrogate character made visible."""
-    if not text.isascii() or not text.isprintable():
-        text = "".join(_shown(char) for char in text)
-    if len(text) > TEXT_LIMIT:
-        text = f"{text[:TEXT_LIMIT]} … ({len(text) - TEXT_LIMIT} more characters)"
-    return text
-
-
-def visible_all(value: Any) -> Any:  # noqa: ANN401 - walks plain data of any shape
-    """Plain data with `visible` applied to every text in it, keys too."""
-    if isinstance(value, str):
-        return visible(value)
-    if isinstance(value, dict):
-        return {visible_all(key): visible_all(child) for key, child in value.items()}
-    if isinstance(value, list | tuple):
-        return [visible_all(child) for child in value]
-    return value
-
-
 def visible_log(log: RunLog) -> RunLog:
     """The run with `visible` applied to every text in it."""
-    return msgspec.convert(visible_all(msgspec.to_builtins(log)), RunLog)
-
-
-def _shown(char: str) -> str:
-    if char in "\n\t" or unicodedata.category(char) not in ("Cc", "Cf", "Cs", "Cn", "Zl", "Zp"):
-        return char
-    return f"⟨U+{ord(char):04X}⟩"
+    return changed(log, visible)
 
 
 def scalar(value: Scalar, unit: str = "") -> str:

@@ -4,17 +4,16 @@ import pytest
 from sample_run import CLAIMS, sample_log
 
 from pytest_vmvc.model import Estimate, Ratio, Verdict
+from pytest_vmvc.report.texts import changed
 from pytest_vmvc.report.wording import (
-    TEXT_LIMIT,
     agreement,
     estimate_words,
     quantity,
     question_words,
     scalar,
     shortened,
-    visible,
-    visible_all,
 )
+from pytest_vmvc.text import TEXT_LIMIT, visible, visible_line
 
 
 @pytest.mark.parametrize(
@@ -61,7 +60,10 @@ def test_control_and_direction_characters_become_visible() -> None:
         "a⟨U+0000⟩b⟨U+202E⟩c⟨U+D800⟩d⟨U+2028⟩⟨U+001B⟩[31m"
     )
     assert visible("naïve\tπ\n✓") == "naïve\tπ\n✓"
-    assert visible_all({"k\x07": ["\u2066", 1, None]}) == {"k⟨U+0007⟩": ["⟨U+2066⟩", 1, None]}
+    assert changed(({"k\x07": ("\u2066", 1, None)},), visible) == (
+        {"k⟨U+0007⟩": ("⟨U+2066⟩", 1, None)},
+    )
+    assert visible_line("a\nSUPPORTED b") == "a ⏎ SUPPORTED b"
 
 
 def test_very_long_text_is_cut_and_says_so() -> None:

@@ -1,0 +1,32 @@
+"""Text of others, made safe to show: every character is seen, and no terminal obeys it."""
+
+from __future__ import annotations
+
+import unicodedata
+from typing import Final
+
+TEXT_LIMIT: Final = 4000
+"""Characters of one text that are shown; the rest is in the raw data."""
+_UNSEEN: Final = ("Cc", "Cf", "Cs", "Cn", "Zl", "Zp")
+"""Categories of controls, directions, lone surrogates and what is no character."""
+
+
+def visible(text: str) -> str:
+    """The text with every control, direction and lone-surrogate character made visible."""
+    more = len(text) - TEXT_LIMIT
+    if more > 0:  # first, so that the rest of a very long one costs nothing
+        text = text[:TEXT_LIMIT]
+    if not text.isascii() or not text.isprintable():
+        text = "".join(_shown(char) for char in text)
+    return f"{text} … ({more} more characters)" if more > 0 else text
+
+
+def visible_line(text: str) -> str:
+    """The same on one line: a line break in it cannot pass for the begin of another line."""
+    return visible(text).replace("\n", " ⏎ ").replace("\t", " ")
+
+
+def _shown(char: str) -> str:
+    if char in "\n\t" or unicodedata.category(char) not in _UNSEEN:
+        return char
+    return f"⟨U+{ord(char):04X}⟩"
