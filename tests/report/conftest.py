@@ -16,7 +16,7 @@ from pytest_vmvc import ledger
 from pytest_vmvc.report import render
 
 CHROMIUM = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+    filter(None, map(shutil.which, ("chromium", "google-chrome", "chromium-browser"))), None
 )
 WAIT_MS = 10_000
 """No condition in a page is waited for longer."""
