@@ -116,7 +116,6 @@ def _summary(log: RunLog) -> tuple[tuple[str, str], ...]:
         ("Measured", ", ".join(engines) or "nothing"),
         ("Date", moment(run.started)),
         ("Run", f"{run.run_id}, profile {run.profile}, seed {run.seed}"),
-        ("Readings hash", run.readings_hash),
         *([("Evidence", f"measured by run {run.evidence_from}")] if run.evidence_from else []),
     )
 

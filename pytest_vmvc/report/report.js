@@ -82,14 +82,15 @@
     filters.addEventListener("reset", () => setTimeout(show));
     filters.addEventListener("submit", (event) => event.preventDefault());
     // A link to a selection: #?verdict=refuted&pair=minimal
-    if (location.hash.startsWith("#?")) {
-      for (const [name, value] of new URLSearchParams(location.hash.slice(2))) {
-        if (names.includes(name)) filters.elements[name].value = value;
-      }
+    const follow = () => {
+      const asked = new URLSearchParams(location.hash.slice(2));
+      for (const name of names) filters.elements[name].value = asked.get(name) ?? "";
       show();
-    }
+    };
+    if (location.hash.startsWith("#?")) follow();
     // A link to a reading that the selection leaves out shows everything again.
     addEventListener("hashchange", () => {
+      if (location.hash.startsWith("#?")) { follow(); return; }
       const target = document.getElementById(location.hash.slice(1));
       if (target && target.closest("[hidden]")) { filters.reset(); setTimeout(() => target.scrollIntoView()); }
     });
@@ -115,7 +116,12 @@
   }
 
   // On paper nothing can be unfolded.
+  let folded = [];
   addEventListener("beforeprint", () => {
-    for (const part of document.querySelectorAll("details")) part.open = true;
+    folded = [...document.querySelectorAll("details:not([open])")];
+    for (const part of folded) part.open = true;
+  });
+  addEventListener("afterprint", () => {
+    for (const part of folded) part.open = false;
   });
 })();

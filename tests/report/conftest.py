@@ -10,15 +10,14 @@ from typing import Any
 
 import psutil
 import pytest
-from sample_run import TITLE, sample_log
+from sample_run import RECORDED, TITLE, sample_log
 
 from pytest_vmvc import ledger
 from pytest_vmvc.report import render
 
 CHROMIUM = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+    filter(None, map(shutil.which, ("chromium", "google-chrome", "chromium-browser"))), None
 )
-RECORDED = Path(__file__).parents[2] / "docs/runs/2026-11-25-kvm-unusable/results.jsonl"
 WAIT_MS = 10_000
 """No condition in a page is waited for longer."""
 TEST_S = 90.0
