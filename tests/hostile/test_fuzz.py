@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -10,6 +13,7 @@ from targets import NASTY, TARGETS, Target
 EXAMPLES = {"page": 8, "monitor": 30, "baseline": 40}
 """Where one example is dear; else `MANY`."""
 MANY = 100
+ROOT = Path(__file__).parents[2]
 
 
 @st.composite
@@ -40,3 +44,17 @@ def fuzz(target: Target, examples: int) -> None:
 @pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.name)
 def test_fuzz(target: Target) -> None:
     fuzz(target, EXAMPLES.get(target.name, MANY))
+
+
+def test_the_figures_in_the_docs_are_those_of_the_recorded_run() -> None:
+    found = json.loads((ROOT / "benchmarks" / "fuzz.json").read_text())
+    assert [row["target"] for row in found["targets"]] == [target.name for target in TARGETS]
+    assert found["failures"] == 0
+    text = (ROOT / "docs" / "robustness.md").read_text()
+    assert f"{found['inputs']:,} inputs, {found['failures']} failures" in text
+    for row in found["targets"]:
+        line = (
+            f"| {row['target']} | {row['input']} | {row['hypothesis']:,} "
+            f"| {row['coverage_guided']:,} | {row['failures']} |"
+        )
+        assert line in text
