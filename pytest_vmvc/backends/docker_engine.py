@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property, partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -97,15 +96,6 @@ class Engine:
         """Its address; raises `Unavailable` where that makes no sense."""
         return str(self._address["base_url"]).removeprefix("http+")
 
-    @property
-    def installed(self) -> bool:
-        """Whether there is one that may hold something, also while it does not run.
-
-        Raises `Unavailable` where its address makes no sense.
-        """
-        parts = urlsplit(self.url)
-        return parts.scheme != "unix" or Path(parts.path).exists() or _engine_program()
-
     @cached_property
     def api_version(self) -> str:
         """The version of the API to speak; asks the engine once. Raises `Unavailable`."""
@@ -172,10 +162,6 @@ class Engine:
                 client.close()
 
 
-def _engine_program() -> bool:
-    return any(map(shutil.which, ("dockerd", "podman")))
-
-
 def _listens(url: str) -> bool:
     try:
         _reach(url)
@@ -202,7 +188,7 @@ def _reach(url: str) -> None:
     except (FileNotFoundError, ConnectionRefusedError):
         if parts.scheme != "unix":
             message, hint = f"no container engine at {url}", "start it, or correct DOCKER_HOST"
-        elif _engine_program():
+        elif any(map(shutil.which, ("dockerd", "podman"))):
             message = f"the container engine is not running (nobody answers on {parts.path})"
             hint = "run `vmvc setup`, or start its service"
         else:
@@ -231,17 +217,26 @@ def unavailable() -> Iterator[None]:
 
     try:
         yield
-    except Timeout:
-        raise Unavailable(
-            "the container engine takes connections and does not answer",
-            hint="it hangs: restart it, then run `vmvc clean`",
-        ) from None
-    except api_errors() as error:
+    except api_errors() as wrapped:
+        error = _first(wrapped)
+        if isinstance(error, Timeout):
+            raise Unavailable(
+                "the container engine takes connections and does not answer",
+                hint="it hangs: restart it, then run `vmvc clean`",
+            ) from None
         answers = "answers with an error" if status_of(error) else "does not answer"
         raise Unavailable(
             f"the container engine {answers}: {cause(error)}",
             hint="see its log, and `vmvc doctor`",
         ) from None
+
+
+def _first(error: Exception) -> Exception:
+    """What broke: the SDK tells in words alone that asking for the API's version failed."""
+    first = error.__cause__
+    if isinstance(first, Exception) and isinstance(first, api_errors()) and not status_of(error):
+        return first
+    return error
 
 
 def status_of(error: Exception) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ from pytest_vmvc.backends.docker_engine import (
     until,
 )
 from pytest_vmvc.backends.docker_images import remove_image
-from pytest_vmvc.errors import TeardownFailed
+from pytest_vmvc.errors import TeardownFailed, Unavailable
 from pytest_vmvc.resources import LABEL, NAME, Resource, RunScope
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 NETWORK, VOLUME, IMAGE = "docker-network", "docker-volume", "docker-image"
 TEARDOWN_S = 60.0
+ENGINES = ("docker", "dockerd", "podman")
+"""Programs of which a host with an engine has one."""
 
 
 def remove_container(client: APIClient, name: str, *, appear_s: float = 0.0) -> None:
@@ -93,18 +96,21 @@ class DockerReaper:
         self._engine = Engine(base_url)
 
     def inventory(self) -> list[Resource]:
-        """All of them, of every run; empty where no engine is installed.
+        """All of them, of every run; none where no engine is installed.
 
-        Raises `Unavailable` where there is one that does not answer: it may hold some all the same.
+        Raises `Unavailable` where one does not answer: there may be some.
         """
         chosen = {"label": LABEL}
-        if not self._engine.installed:
-            return []
-        with self._engine.client(PROBE_S) as client, unavailable():
-            containers = client.containers(all=True, filters=chosen)
-            networks = client.networks(filters=chosen)
-            volumes = client.volumes(filters=chosen).get("Volumes") or []
-            images = client.images()
+        try:
+            with self._engine.client(PROBE_S) as client, unavailable():
+                containers = client.containers(all=True, filters=chosen)
+                networks = client.networks(filters=chosen)
+                volumes = client.volumes(filters=chosen).get("Volumes") or []
+                images = client.images()
+        except Unavailable:
+            if not any(map(shutil.which, ENGINES)):
+                return []
+            raise
         found = [("container", one["Names"][0].lstrip("/"), one) for one in containers]
         found += [(NETWORK, one["Name"], one) for one in networks]
         found += [(VOLUME, one["Name"], one) for one in volumes]
