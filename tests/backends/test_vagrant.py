@@ -259,7 +259,7 @@ def test_a_paused_machine_is_not_dead(monkeypatch, status, state, alive):
         argv=("virsh",),
         exit_status=status,
         stdout=f"{state}\n\n".encode(),
-        stderr=b"",
+        stderr=b"error: failed to get domain 'x'" if status else b"",
         duration_s=0,
     )
     monkeypatch.setattr(libvirt, "virsh", lambda *_, **__: done)
