@@ -92,7 +92,7 @@ def test_a_guest_cannot_announce_more_than_is_kept() -> None:
 
 
 def test_a_container_cannot_print_more_than_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    """By hand with a real one: `cat /dev/zero` in a container ends so, and its command with it."""
+    """What reads its stream stops; `run` then ends the command as it does at a deadline."""
     container = object.__new__(Container)
     piece = bytes(32 << 20)
     frames = SimpleNamespace(frames=lambda _deadline: ((1, piece) for _ in range(1000)))
