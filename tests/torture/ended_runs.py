@@ -365,7 +365,10 @@ class Bed:
             return
         with suppress(ProcessLookupError):
             if ending == "SIGKILL of a worker":
-                if workers := _workers(child.pid):
+                # In the first second there is none yet.
+                while not (workers := _workers(child.pid)) and child.poll() is None:
+                    time.sleep(0.05)
+                if workers:
                     os.kill(chance.choice(workers), signal.SIGKILL)
             elif ending.startswith("SIGKILL"):
                 child.kill()
