@@ -236,6 +236,7 @@ class Container:
         output = {1: bytearray(), 2: bytearray()}
         token = new_nonce()
         with self._client() as client:
+            client.timeout = max(FLOOR_S, timeout_s)  # type: ignore[assignment] # see Engine.client
             command = client.exec_create(
                 self.name,
                 list(argv),

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -209,17 +210,21 @@ def test_one_that_is_restarted_costs_the_sample_and_not_the_subject(
         engine.start()
 
     made = provider(engine, scope)
-    try:
-        with monkeypatch.context() as patch:
-            if step != "command":
-                at(step, patch, restart)
-            with made.launch(deadline_s=30) as container:
+    with monkeypatch.context() as patch:
+        if step != "command":
+            at(step, patch, restart)
+        # Before anything was asked for, nothing is lost.
+        lost = (
+            nullcontext()
+            if step == "create_container_from_config"
+            else pytest.raises(InfrastructureError)
+        )
+        with lost as broken, made.launch(deadline_s=30) as container:
+            if step == "command":
                 restart("")
-                container.run(["true"], timeout_s=5)
-    except InfrastructureError as error:  # nothing was lost where it was only to be created
-        refused(error)
-    else:
-        assert step == "create_container_from_config"
+            container.run(["true"], timeout_s=5)
+    if broken:
+        refused(broken.value)
     assert scope.held == ()
     with made.launch(deadline_s=30) as again:
         assert again.run(["echo", "here"]).stdout == b"here\n"
