@@ -35,6 +35,7 @@ OURS = {
     "pytest_vmvc/lab.py:Lab._survey": "an experiment's every start and command has a deadline",
     "pytest_vmvc/load.py:drive": "so many requests, each with a deadline",
     "pytest_vmvc/load.py:_get": "its caller gives it a deadline",
+    "pytest_vmvc/ledger.py:_lines": "of a file",
     "pytest_vmvc/process.py:communicate": "the selector says: readable",
     "pytest_vmvc/resources.py:Owner.await_end": "the watchdog's only work: the run's end",
     "pytest_vmvc/subjects/__init__.py:_gaps": "a probe has a deadline",
@@ -49,10 +50,20 @@ TESTS = {
     "TestTrouble.test_one_that_is_dead_has_no_figures_though_nobody_has_waited_for_it": "killed",
     "tests/backends/test_qemu.py:"
     "test_a_process_that_has_ended_holds_no_memory_of_zero": "`true` ends",
+    "tests/faults/test_host_faults.py:Place.started": "killed",
+    "tests/faults/test_host_faults.py:"
+    "test_measuring_runs_queue_and_functional_ones_go_on": "`wait_for` has a deadline",
     "tests/faults/test_machine_faults.py:Peer.request": "its wire is shut down",
     "tests/faults/test_machine_faults.py:flood": "its wire is shut down",
     "tests/faults/test_ssh_faults.py:flood": "its wire is shut down",
     "tests/faults/test_ssh_faults.py:listener.serve": "its listener is shut down",
+    "tests/hostile/targets.py:replace": "goes one deeper each time",
+    "tests/report/conftest.py:open_page": "a timer, cancelled",
+    "tests/report/test_report_browser.py:test_copies_of_a_finding_and_of_a_command": "`WAIT_MS`",
+    "tests/report/test_report_browser.py:"
+    "test_where_copying_is_not_allowed_the_text_is_selected": "`WAIT_MS`",
+    "tests/report/test_report_look.py:test_the_keyboard_reaches_everything": "`WAIT_MS`",
+    "tests/torture/ended_runs.py:Bed._signal": "until the run has workers, or ends",
     "tests/test_load.py:serving.accept": "its listener is shut down",
     "tests/test_neighbours.py:test_a_stranger_on_this_host_is_seen": "ends within its 0.3 s of CPU",
     "tests/test_setup.py:test_a_daemon_started_by_hand_holds_only_its_log": "select says: readable",

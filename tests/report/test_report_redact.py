@@ -62,7 +62,7 @@ def named(name: str, finding: str) -> RunLog:
     [
         ("seen on ada.", f"seen on {NAME}."),
         ("ada: 3 s", f"{NAME}: 3 s"),
-        ("ada-2 and ada.example", "ada-2 and ada.example"),
+        ("ada-2 and ada.example", f"ada-2 and {NAME}"),
     ],
 )
 def test_a_name_ends_where_its_sentence_does(text: str, wanted: str) -> None:
