@@ -92,7 +92,11 @@
     addEventListener("hashchange", () => {
       if (location.hash.startsWith("#?")) { follow(); return; }
       const target = document.getElementById(location.hash.slice(1));
-      if (target && target.closest("[hidden]")) { filters.reset(); setTimeout(() => target.scrollIntoView()); }
+      if (!target || !target.closest("[hidden]")) return;
+      filters.reset();
+      const reach = () => { target.scrollIntoView(); target.focus({ preventScroll: true }); };
+      // Once more when the cards around it have got their true heights.
+      setTimeout(() => { reach(); requestAnimationFrame(() => setTimeout(reach)); });
     });
   }
 
