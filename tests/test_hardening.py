@@ -6,7 +6,9 @@ import ast
 import os
 import socket
 import stat
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import msgspec
@@ -187,7 +189,7 @@ def test_what_a_container_has_of_the_host(container, monkeypatch, configuration)
 
 
 REACH = """for address in 10.0.2.2 10.0.2.3; do
-  nc -w 2 $address {port} </dev/null >/dev/null 2>&1 && echo "reached $address"
+  timeout 10 nc -w 2 $address {port} </dev/null >/dev/null 2>&1 && echo "reached $address"
 done
 exit 0"""
 
@@ -197,18 +199,18 @@ def test_what_a_bare_machine_reaches_and_what_it_opens(scope, monkeypatch):
     monkeypatch.setenv("VMVC_TEST_SECRET", CANARY)
     spec = msgspec.structs.replace(guests.bare_spec(), ports=(8080,))
     with (
-        socket.create_server(("127.0.0.1", 0)) as door,
+        door() as port,
         QemuProvider(spec, scope).launch(deadline_s=MACHINE_S) as machine,
     ):
-        host, port = machine.address(8080)
+        host, forwarded = machine.address(8080)
         assert host == "127.0.0.1"
         qemu = psutil.Process(machine.pid)
         heard = [one for one in qemu.net_connections("inet") if one.status == psutil.CONN_LISTEN]
         assert {one.laddr.ip for one in heard} == {"127.0.0.1"}
-        assert [one.laddr.port for one in heard] == [port]
+        assert [one.laddr.port for one in heard] == [forwarded]
         # Its wires to us are unnamed pairs: nothing that anybody else could open.
         assert not [one for one in qemu.net_connections("unix") if one.laddr]
-        assert reached(machine, door) == b""
+        assert reached(machine, port) == b""
         seen = machine.run(["sh", "-c", "env; cat /proc/cmdline /proc/1/environ"]).stdout.decode()
         assert CANARY not in seen
         assert CANARY not in " ".join(qemu.cmdline())
@@ -222,16 +224,35 @@ def test_the_search_for_a_way_out_finds_one_where_there_is_one(scope):
     network = ("-netdev", "user,id=net", "-device", "virtio-net-pci,netdev=net,romfile=")
     spec = msgspec.structs.replace(guests.bare_spec(), options=network)
     with (
-        socket.create_server(("127.0.0.1", 0)) as door,
+        door() as port,
         QemuProvider(spec, scope).launch(deadline_s=MACHINE_S) as machine,
     ):
         machine.run(["sh", "-c", GUEST_NETWORK])
-        assert b"reached 10.0.2.2\n" in reached(machine, door)
+        assert b"reached 10.0.2.2\n" in reached(machine, port)
 
 
-def reached(machine: QemuMachine, door: socket.socket) -> bytes:
+@contextmanager
+def door() -> Iterator[int]:
+    """A port of the loopback that lets everybody in, and out again; gives its number."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            with suppress(OSError):
+                while True:
+                    server.accept()[0].close()
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield server.getsockname()[1]
+        finally:
+            server.shutdown(socket.SHUT_RDWR)
+            thread.join(MACHINE_S)
+
+
+def reached(machine: QemuMachine, port: int) -> bytes:
     """Where the guest comes to, of the host and its name server as QEMU shows them."""
-    script = REACH.format(port=door.getsockname()[1])
+    script = REACH.format(port=port)
     machine.run(["sh", "-c", "ip route add default via 10.0.2.2"])
     return machine.run(["sh", "-c", script], timeout_s=MACHINE_S).stdout
 
