@@ -170,7 +170,8 @@ class States(RuleBasedStateMachine):
                 failures.append(failure)
         assert not failures
         assert self.seen() == {}
-        assert self.left() == []
+        left = self.left()
+        assert left == [], left
 
     # --- rules -----------------------------------------------------------------------------------
 

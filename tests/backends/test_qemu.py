@@ -228,7 +228,7 @@ class TestTrouble:
         monkeypatch.setattr(agent, "KILL_GRACE_S", 0.2)
         machine.monitor.execute("stop")
         try:
-            with pytest.raises(CommandTimedOut, match=r"`sh -c echo a b` did.*paused, or hangs"):
+            with pytest.raises(CommandTimedOut, match=r"`sh -c echo a b` did.*stopped or hung"):
                 machine.run(["sh", "-c", "echo a\nb"], timeout_s=0.1)
         finally:
             machine.monitor.execute("cont")
@@ -269,7 +269,7 @@ class TestSnapshot:
     ) -> None:
         robbed = booted.restored()
         robbed._state = tmp_path / "gone"
-        with pytest.raises(LaunchFailed, match=r"gone.*start again"), robbed.launch():
+        with pytest.raises(LaunchFailed, match=r"gone.*run again"), robbed.launch():
             pytest.fail("it came up")
         assert robbed.facts.extra["restored"] is True
 
