@@ -291,7 +291,7 @@ def test_no_secret_of_the_environment_is_in_what_a_run_writes(pytester, monkeypa
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", CANARY)
     pytester.makeconftest(RUN_CONFTEST)
     pytester.makepyfile(test_own=RUN_CLAIM)
-    done = pytester.runpytest(
+    done = pytester.runpytest_subprocess(
         "--vmvc", "--vmvc-pair=minimal", "test_own.py", "-p", "no:cacheprovider"
     )
     done.assert_outcomes(passed=1)

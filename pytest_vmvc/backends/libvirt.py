@@ -154,7 +154,10 @@ def destroy(domain: str) -> None:
     except CommandTimedOut as error:
         raise TeardownFailed(f"libvirt did not answer while destroying {domain}") from error
     except CommandFailed as error:
-        raise TeardownFailed(f"libvirt refused while destroying {domain}: {error.hint}") from error
+        raise TeardownFailed(
+            f"libvirt refused while destroying {domain}: {' '.join(error.hint.split())}",
+            hint="start libvirtd, then run `vmvc clean`",
+        ) from error
     if left:
         raise TeardownFailed(f"{', '.join(left)} still there", hint="run `vmvc clean`")
     remove_log(domain)

@@ -14,14 +14,6 @@
     setTimeout(() => URL.revokeObjectURL(link.href), 1000);
   });
 
-  // On paper nothing is folded away.
-  let folded = [];
-  addEventListener("beforeprint", () => {
-    folded = [...document.querySelectorAll("details:not([open])")];
-    for (const one of folded) one.open = true;
-  });
-  addEventListener("afterprint", () => { for (const one of folded) one.open = false; });
-
   const select = (node) => {
     const range = document.createRange();
     range.selectNodeContents(node);

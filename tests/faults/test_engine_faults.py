@@ -282,7 +282,9 @@ def test_one_that_somebody_else_ends_is_told(
             container.run(["sleep", "60"], timeout_s=30)
         finally:
             killer.join(WAIT_S)
-    assert f"is gone ({how})" in refused(died.value)
+    # What is removed is killed first: which of both is seen depends on the moment.
+    said = refused(died.value)
+    assert f"is gone ({how})" in said or ("rm" in words and "is gone (killed by" in said)
     assert scope.held == ()
 
 
@@ -388,7 +390,7 @@ def test_a_run_goes_on_without_its_engine(
     done = subprocess.run(
         [sys.executable, "-X", "dev", *place.argv("-k", "not size", "-Werror")[1:]],
         cwd=tmp_path, env={**place.env, "DOCKER_HOST": engine.address},
-        capture_output=True, timeout=120, check=False,
+        capture_output=True, timeout=300, check=False,
     )  # fmt: skip
     text = done.stdout.decode()
     assert done.returncode == 0, text
@@ -398,8 +400,8 @@ def test_a_run_goes_on_without_its_engine(
     assert done.stderr == b""
     log = ledger.read(tmp_path / "vmvc-results" / "latest" / "results.jsonl")
     assert {one.reading.name: one.judgement.verdict.value for one in log.results} == {
-        "soon": "NOT_TESTABLE",
-        "slower": "NOT_TESTABLE",
+        "soon": "NOT TESTABLE",
+        "slower": "NOT TESTABLE",
         "vm-soon": "SUPPORTED",
     }
     (gap,) = log.missing

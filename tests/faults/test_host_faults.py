@@ -519,7 +519,7 @@ def test_a_subject_that_is_lost_is_left_out_and_the_others_go_on() -> None:
 # --- a processor that hangs ----------------------------------------------------------------------
 
 HANGING = """#!/bin/sh
-[ "$1" = --version ] && { echo "QEMU emulator version 7.2.22"; exit; }
+case "$*" in --version) echo "QEMU emulator version 7.2.22"; exit;; "-device help") exit;; esac
 trap '' TERM
 exec sleep 60
 """
