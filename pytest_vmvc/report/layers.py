@@ -232,7 +232,9 @@ def _summary(row: Row, scale: Scale, *, y: int, paint: str) -> list[dict[str, An
     words = quantity(effect, scale.unit)
     if len(row.samples) > 1 and row.estimate is None:
         words = f"median {words}"
-    right = scale.fraction(high) < 0.62
+    room, wide = WIDTH - LEFT - RIGHT, len(words) * CHARACTER + 9
+    fits = scale.fraction(high) * room + wide <= room
+    right = fits if scale.fraction(high) < 0.62 else scale.fraction(low) * room < wide
     data = {"values": [{"x": effect, "l": low, "h": high, "y": y, "text": words}]}
     x, place = scale.channel("x"), raw("y")
     bar = {"type": "rule", "color": paint, "strokeWidth": 4, "strokeCap": "round"}

@@ -36,10 +36,9 @@ class OwnEngine:
 
     def start(self) -> None:
         """Start it and wait for its answer; what an earlier one left of its run is removed."""
-        for name in ("pid", "s"):
+        # Numbers of processes begin anew in there: those of the last time may be somebody else's.
+        for name in ("pid", "s", "exec/containerd/containerd.pid"):
             (self.folder / name).unlink(missing_ok=True)
-        # Its number may be another process's now: in a namespace of its own they are few.
-        (self.folder / "exec/containerd/containerd.pid").unlink(missing_ok=True)
         engine = [
             *second_engine.COMMANDS["docker"](self.folder),
             "--cgroup-parent", f"/{self.folder.name}{second_engine.SUFFIX}",

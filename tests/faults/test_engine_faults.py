@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -250,7 +251,11 @@ def test_an_image_that_is_removed_meanwhile_is_unavailable(
 
 @pytest.mark.parametrize(
     ("words", "how"),
-    [(("kill",), "killed by signal 9"), (("rm", "--force"), "somebody has removed it")],
+    [
+        (("kill",), "killed by signal 9"),
+        # The engine kills it first, and may be asked in between.
+        (("rm", "--force"), "somebody has removed it|killed by signal 9"),
+    ],
 )
 def test_one_that_somebody_else_ends_is_told(
     engine: OwnEngine,
@@ -270,7 +275,7 @@ def test_one_that_somebody_else_ends_is_told(
         silent = provider(engine, scope, argv=SILENT)
         with pytest.raises(LaunchFailed) as failed, silent.launch(deadline_s=30):
             pytest.fail("it came up")
-    assert f"ended before its first answer ({how})" in refused(failed.value)
+    assert re.search(rf"ended before its first answer \(({how})\)", refused(failed.value))
 
     with (  # noqa: PT012 - the thread belongs to it
         pytest.raises(EnvironmentDied) as died,
@@ -333,7 +338,7 @@ def test_an_engine_that_is_full_takes_no_half_of_an_image(scope: RunScope, tmp_p
 # --- a whole run ---------------------------------------------------------------------------------
 
 OURS = """
-from pytest_vmvc.backends import docker_engine
+from pytest_vmvc.backends import docker_container, docker_engine, docker_start
 from pytest_vmvc.backends.docker import ContainerSpec, DockerProvider
 from pytest_vmvc.backends.fake import FakeProvider
 import os, signal
@@ -343,6 +348,7 @@ from pytest_vmvc.subjects import Pair
 
 docker_engine.RESTART_S = 0.2
 docker_engine.PROBE_S = 1.0
+docker_start.FLOOR_S = docker_container.FLOOR_S = 2.0
 
 class Machine(FakeProvider):
     count = 0
@@ -387,10 +393,11 @@ def test_a_run_goes_on_without_its_engine(
     )
     (tmp_path / "conftest.py").write_text(conftest)
     (tmp_path / "test_own.py").write_text(CLAIMS + MACHINE)
+    asked = place.argv("-k", "not size", "-Werror", "--vmvc-deadline=2")[1:]
     done = subprocess.run(
-        [sys.executable, "-X", "dev", *place.argv("-k", "not size", "-Werror")[1:]],
+        [sys.executable, "-X", "dev", *asked],
         cwd=tmp_path, env={**place.env, "DOCKER_HOST": engine.address},
-        capture_output=True, timeout=300, check=False,
+        capture_output=True, timeout=120, check=False,
     )  # fmt: skip
     text = done.stdout.decode()
     assert done.returncode == 0, text

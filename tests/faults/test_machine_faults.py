@@ -521,7 +521,9 @@ class TestRun:
     def test_all_dead_are_an_error_and_what_was_measured_stays(self, run, scope):
         done, log = run(lambda start: start > 2)
         done.assert_outcomes(errors=2)
-        done.stdout.fnmatch_lines(["*EnvironmentDied: vm in block 2 failed 3 times in a row*died: QEMU ended*"])
+        done.stdout.fnmatch_lines(
+            ["*EnvironmentDied: vm in block 2 failed 3 times in a row*died: QEMU ended*"]
+        )
         assert len(log.retries) == 2
         assert log.observations
         assert log.end is not None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import shutil
 import threading
 from collections.abc import Callable, Iterator
@@ -41,7 +43,8 @@ def browser() -> Iterator[Any]:
         started = set(psutil.Process().children(recursive=True)) - before
         yield found
         started |= set(psutil.Process().children(recursive=True)) - before
-        found.close()
+        with contextlib.suppress(playwright.Error):  # interrupted: the driver is gone already
+            found.close()
     _, alive = psutil.wait_procs(started, timeout=CLOSE_S)
     for process in alive:
         process.kill()
@@ -51,8 +54,8 @@ def browser() -> Iterator[Any]:
 class Opener:
     """Opens pages with the real policy, and hears all that they say or ask for."""
 
-    def __init__(self, browser: Any) -> None:
-        self._browser = browser
+    def __init__(self, browser: Any, error: type[Exception]) -> None:
+        self._browser, self._error = browser, error
         self._contexts: list[Any] = []
         self.heard: list[str] = []
         """Console lines, errors, dialogs, further windows and requests, of all pages."""
@@ -85,8 +88,10 @@ class Opener:
         dialog.dismiss()
 
     def close(self) -> None:
+        """Close what was opened; the browser may be gone already."""
         for context in self._contexts:
-            context.close()
+            with contextlib.suppress(self._error):
+                context.close()
 
 
 @pytest.fixture
@@ -99,7 +104,7 @@ def open_page(browser: Any) -> Iterator[Opener]:
     guard = threading.Timer(TEST_S, _kill_children, [psutil.Process()])
     guard.daemon = True
     guard.start()
-    opener = Opener(browser)
+    opener = Opener(browser, importlib.import_module("playwright.sync_api").Error)
     try:
         yield opener
         opener.close()

@@ -12,7 +12,7 @@ from sample_run import RECORDED, sample_log
 
 from pytest_vmvc import ledger
 from pytest_vmvc.ledger import RunLog, encode
-from pytest_vmvc.report.cards import section_of
+from pytest_vmvc.report.cards import by_claim, section_of
 from pytest_vmvc.report.wording import VERDICT_CLASS
 
 pytestmark = pytest.mark.browser
@@ -195,7 +195,7 @@ def test_copies_of_a_finding_and_of_a_command(sample_page, open_page):
     button = reading.get_by_role("button", name="Copy as Markdown")
     button.click()
     reading.get_by_role("button", name="Copied").wait_for()
-    first = sample_log().results[0]
+    first = next(iter(by_claim(sample_log().results).values()))[0]
     copied = page.evaluate("navigator.clipboard.readText()")
     assert copied.startswith(
         f"> {first.quote}\n\n**{first.judgement.verdict.value}** (`{first.claim}`"
@@ -238,7 +238,7 @@ def test_without_scripts_everything_can_be_read(sample_page, open_page):
     assert page.locator("button:visible, form:visible").count() == 0
     assert page.locator("#verdicts a.verdict:visible").count() == len(results)
     page.locator("summary").first.click()
-    assert page.locator("details[open] table:visible").first.is_visible()
+    assert page.locator("details[open] .pairs:visible").first.is_visible()
 
 
 def test_the_page_prints_on_paper(sample_page, open_page):
