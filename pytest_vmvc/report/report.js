@@ -99,7 +99,8 @@
     const markdown = () => {
       const words = (part, from = node) => from.querySelector(part)?.textContent.trim() ?? "";
       const card = node.closest(".card");
-      const scope = words(".scope") || words(".scope", node.closest(".pair"));
+      // What all readings of the pair share stands once, below them.
+      const scope = [words(":scope > .scope", node.closest(".pair")), words(".scope")].filter(Boolean).join("; ");
       return [
         `> ${words("blockquote", card)}`, "",
         `**${words(".chip")}** (\`${words(".eyebrow code", card)}\` ${words("h5")}, pair ${node.dataset.pair}): ${words(".finding")}`, "",
