@@ -56,7 +56,9 @@ def test_no_output_of_a_run_is_obeyed_by_a_terminal(outcome):
     said = result.stdout.str() + result.stderr.str()
     assert "⟨U+001B⟩" in said, "it was told of"
     assert obeyed(said) == []
-    assert not [line for line in said.splitlines() if line.startswith("SUPPORTED forged")]
+    # In a CI system pytest's own summary repeats whole messages, with their line breaks.
+    ours, _, _ = said.partition("short test summary")
+    assert not [line for line in ours.splitlines() if line.startswith("SUPPORTED forged")]
 
 
 def test_junit_is_xml_and_the_summary_has_no_markup_of_theirs(outcome):
