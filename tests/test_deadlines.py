@@ -64,6 +64,7 @@ TESTS = {
     "test_where_copying_is_not_allowed_the_text_is_selected": "`WAIT_MS`",
     "tests/report/test_report_look.py:test_the_keyboard_reaches_everything": "`WAIT_MS`",
     "tests/torture/ended_runs.py:Bed._signal": "until the run has workers, or ends",
+    "tests/test_hardening.py:door.serve": "its listener is shut down",
     "tests/test_load.py:serving.accept": "its listener is shut down",
     "tests/test_neighbours.py:test_a_stranger_on_this_host_is_seen": "ends within its 0.3 s of CPU",
     "tests/test_setup.py:test_a_daemon_started_by_hand_holds_only_its_log": "select says: readable",

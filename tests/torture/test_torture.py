@@ -85,7 +85,8 @@ def statuses(ended: Ended) -> tuple[int, ...]:
     if ended.ending.startswith("SIGKILL"):
         return (-9,)
     # Until pytest and the plugin are there, the system's own answer to the signal stands.
-    return {"SIGTERM": (2, -15), "SIGHUP": (2, -1)}.get(ended.ending, (1, 2, -2, 130))
+    # Either of them is an interrupt to the plugin: outside of pytest's loop, Python's own -2.
+    return {"SIGTERM": (2, -2, -15), "SIGHUP": (2, -2, -1)}.get(ended.ending, (1, 2, -2, 130))
 
 
 def host() -> dict[str, str]:
