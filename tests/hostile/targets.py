@@ -37,7 +37,6 @@ from pytest_vmvc.backends.vagrant_start import VagrantStart
 from pytest_vmvc.compare_command import limits
 from pytest_vmvc.errors import (
     BuildFailed,
-    CommandFailed,
     InfrastructureError,
     LaunchFailed,
     LedgerError,
@@ -472,7 +471,7 @@ def feed_vagrant(data: bytes) -> None:
     assert len(meaningful_line(data.decode(errors="replace"))) <= 300
     command = VagrantCommand(PLACE, home=PLACE)
     with mock.patch.object(VagrantCommand, "_bounded", return_value=data):
-        with only(CommandFailed):
+        with only(Unavailable):
             command.version()
         command.plugin_versions()
         with only(LaunchFailed):

@@ -87,13 +87,14 @@ def test_a_manifest_is_not_read_without_end() -> None:
 
 def test_a_guest_cannot_announce_more_than_is_kept() -> None:
     reply = agent._Reply(b"0123456789abcdef")
-    with pytest.raises(InfrastructureError, match="more than 256 MiB"):
+    with pytest.raises(InfrastructureError, match="may print 64 MiB"):
         reply.add(b"vmvc:done 0123456789abcdef 0 999999999999 1\n")
 
 
 def test_a_container_cannot_print_more_than_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     """What reads its stream stops; `run` then ends the command as it does at a deadline."""
     container = object.__new__(Container)
+    container.name = "c"
     piece = bytes(32 << 20)
     frames = SimpleNamespace(frames=lambda _deadline: ((1, piece) for _ in range(1000)))
     stream = mock.MagicMock()
