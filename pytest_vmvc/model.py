@@ -31,6 +31,11 @@ class Verdict(StrEnum):
     INCONCLUSIVE = "INCONCLUSIVE"
     NOT_TESTABLE = "NOT TESTABLE"
 
+    @property
+    def decided(self) -> bool:
+        """Whether it is a decision: SUPPORTED or REFUTED."""
+        return self in (Verdict.SUPPORTED, Verdict.REFUTED)
+
     def __bool__(self) -> NoReturn:
         raise TypeError(f"a verdict is not true or false; compare it: verdict is {self!r}")
 
@@ -452,7 +457,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True, tag_field="record", tag=
     @property
     def agrees(self) -> bool | None:
         """Whether the verdict is the expected one; None where it is not a decision."""
-        if self.judgement.verdict in (Verdict.INCONCLUSIVE, Verdict.NOT_TESTABLE):
+        if not self.judgement.verdict.decided:
             return None
         return self.judgement.verdict == self.reading.expect
 

@@ -14,7 +14,6 @@ from pytest_vmvc.model import Claim, Evidence, Opinion, Reading, Result, Verdict
 from pytest_vmvc.plugin.baseline import Baseline
 from pytest_vmvc.text import visible_line
 
-DECIDED = (Verdict.SUPPORTED, Verdict.REFUTED)
 BUDGETS = Path(__file__).with_name("budget_claims.py")
 """The module whose claims are budgets: nobody wrote an expectation there."""
 CHANGE = "change the reading's expect with its reason"
@@ -98,7 +97,7 @@ class BoundReading:
         """A verdict that a baseline has decided, or else the one that was set beforehand."""
         reading = self.reading
         accepted = self._baseline and self._baseline.of(self.claim.id, reading.name, self._pair)
-        if self._baseline and accepted and accepted.judgement.verdict in DECIDED:
+        if self._baseline and accepted and accepted.judgement.verdict.decided:
             why = f"so it was in the baseline, {self._baseline.name}"
             return Expected(accepted.judgement.verdict.value, why, UPDATE)
         if self._item.path == BUDGETS:

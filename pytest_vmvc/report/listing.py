@@ -77,10 +77,9 @@ def _rows(result: Result, label: str, width: int, *, sentences: bool) -> Iterato
     if figure := _figure(result):
         _place(lines, figure, room)
     reason = _clean(result.judgement.reason)
-    is_open = result.judgement.verdict in (Verdict.INCONCLUSIVE, Verdict.NOT_TESTABLE)
     if remark := REMARKS.get(agreement(result)[0], ""):
         _place(lines, remark, room)
-    elif is_open and not sentences:
+    elif not (result.judgement.verdict.decided or sentences):
         left = room - len(lines[-1]) - len(_GAP)
         _place(lines, _shortest(result, reason, left), room)
     if sentences:

@@ -69,8 +69,11 @@ def farthest(results: Iterable[Result]) -> Result | None:
 def _margins(results: Iterable[Result]) -> Iterator[tuple[float, Result]]:
     for result in results:
         question, estimate = result.reading.question, result.judgement.estimate
-        decided = result.judgement.verdict in (Verdict.SUPPORTED, Verdict.REFUTED)
-        if not decided or estimate is None or not isinstance(question, Bound | Ratio):
+        if (
+            not result.judgement.verdict.decided
+            or estimate is None
+            or not isinstance(question, Bound | Ratio)
+        ):
             continue
         if estimate.n == 1:
             continue  # what a count or a size is, is no news
