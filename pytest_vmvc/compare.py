@@ -15,6 +15,7 @@ from pytest_vmvc import stats
 from pytest_vmvc.digest import place
 from pytest_vmvc.ledger import Row, RunLog, by_reading, headers
 from pytest_vmvc.model import Estimate, Host, Observation
+from pytest_vmvc.units import quantity
 
 LEAST = 6
 """Fewest samples of each side: below, no rank-sum interval of this confidence exists (five: 2/252;
@@ -52,6 +53,16 @@ class Move(msgspec.Struct, frozen=True, kw_only=True):
         """Whether the interval lies on one side of 1."""
         low, high = self.ratio.low, self.ratio.high
         return (low is not None and low > 1) or (high is not None and high < 1)
+
+    @property
+    def words(self) -> tuple[str, str, str]:
+        """The ratio, and the lower and the upper end of its interval."""
+        effect = "?" if self.ratio.effect is None else quantity(self.ratio.effect, "ratio")
+        low, high = (
+            "unbounded" if end is None else quantity(end, "ratio")
+            for end in (self.ratio.low, self.ratio.high)
+        )
+        return effect, low, high
 
     @property
     def far(self) -> bool:

@@ -149,12 +149,6 @@ def _turn(one: Turn) -> str:
 
 
 def _move(one: Move) -> str:
-    from pytest_vmvc.units import quantity
-
-    low, high = (
-        "unbounded" if end is None else quantity(end, "ratio")
-        for end in (one.ratio.low, one.ratio.high)
-    )
-    effect = "?" if one.ratio.effect is None else quantity(one.ratio.effect, "ratio")
+    effect, low, high = one.words
     row = f"{one.experiment} {one.subject} {one.metric} [{one.pair}]"
     return f"{row} new over old {effect} ({low} to {high}, n = {one.ratio.n})"

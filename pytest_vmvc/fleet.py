@@ -73,6 +73,11 @@ class Over(msgspec.Struct, frozen=True, kw_only=True):
         return "most" if len(self.stands) > len(self.falls) else "some"
 
     @property
+    def parted(self) -> bool:
+        """Whether hosts decide it against each other."""
+        return bool(self.stands and self.falls)
+
+    @property
     def odd(self) -> tuple[int, ...]:
         """The hosts that decide it otherwise than most of those that do."""
         return min(self.falls, self.stands, key=len)

@@ -40,6 +40,11 @@ class Runs(msgspec.Struct, frozen=True, kw_only=True):
         return {claim: quote for run in self.runs for claim, quote in run.quotes.items()}
 
     @property
+    def one_set(self) -> bool:
+        """Whether all were made with the same readings, by their hash."""
+        return len({run.run.readings_hash for run in self.runs if run.run}) <= 1
+
+    @property
     def hosts(self) -> int:
         """How many."""
         return len(_hosts(self))

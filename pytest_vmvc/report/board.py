@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 
 import msgspec
@@ -9,6 +10,7 @@ import msgspec
 from pytest_vmvc.ledger import RunLog
 from pytest_vmvc.model import Result, Verdict
 from pytest_vmvc.report.cards import by_claim, reading_anchor, section_of, title_of
+from pytest_vmvc.report.scale import shares
 from pytest_vmvc.report.score import headlines, score
 from pytest_vmvc.report.wording import VERDICT_CLASS, VERDICT_MEANING, agreement
 
@@ -20,9 +22,6 @@ class Tally(msgspec.Struct, frozen=True, kw_only=True):
     css: str
     meaning: str
     count: int
-    start: float
-    """Percent of all results that come before it, for the bar."""
-    share: float
 
 
 class Cell(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,6 +61,8 @@ class Board(msgspec.Struct, frozen=True, kw_only=True):
     """The whole board."""
 
     tallies: tuple[Tally, ...]
+    shares: tuple[tuple[str, float, float], ...]
+    """Class, start and width of each verdict's part of the bar, in per cent."""
     sentence: str
     score: tuple[tuple[str, str, int], ...]
     """Words, class, and how many claims."""
@@ -94,8 +95,10 @@ def board(log: RunLog) -> Board:
                     cells=tuple(found.get(pair) for pair in pairs),
                 )
             )
+    tallies = _tallies(log.results)
     return Board(
-        tallies=_tallies(log.results),
+        tallies=tallies,
+        shares=shares([(tally.css, tally.count) for tally in tallies]),
         sentence=_sentence(log.results, len(claims)),
         score=score(log.results),
         headlines=tuple(
@@ -143,22 +146,16 @@ def _cell(result: Result, number: int) -> Cell:
 
 
 def _tallies(results: tuple[Result, ...]) -> tuple[Tally, ...]:
-    tallies: list[Tally] = []
-    before = 0
-    for verdict in Verdict:
-        many = sum(result.judgement.verdict == verdict for result in results)
-        tallies.append(
-            Tally(
-                verdict=verdict.value,
-                css=VERDICT_CLASS[verdict],
-                meaning=VERDICT_MEANING[verdict],
-                count=many,
-                start=round(100 * before / (len(results) or 1), 3),
-                share=round(100 * many / (len(results) or 1), 3),
-            )
+    given = Counter(result.judgement.verdict for result in results)
+    return tuple(
+        Tally(
+            verdict=verdict.value,
+            css=VERDICT_CLASS[verdict],
+            meaning=VERDICT_MEANING[verdict],
+            count=given[verdict],
         )
-        before += many
-    return tuple(tallies)
+        for verdict in Verdict
+    )
 
 
 def _sentence(results: tuple[Result, ...], claims: int) -> str:

@@ -14,6 +14,7 @@ from pytest_vmvc.model import Bound, Question, Slope, Verdict
 from pytest_vmvc.model import Ratio as RatioQuestion
 from pytest_vmvc.report.cards import title_of
 from pytest_vmvc.report.over_words import (
+    DIFFERENT_SETS,
     HOLDS_CLASS,
     HOLDS_WORDS,
     holds_words,
@@ -21,7 +22,7 @@ from pytest_vmvc.report.over_words import (
     share_words,
     tally_words,
 )
-from pytest_vmvc.report.scale import Scale
+from pytest_vmvc.report.scale import Scale, shares
 from pytest_vmvc.report.wording import estimate_words, question_words
 from pytest_vmvc.runs import Runs
 from pytest_vmvc.units import quantity
@@ -126,13 +127,11 @@ def many_hosts(found: Runs) -> ManyHosts:
     claims: dict[str, list[Line]] = {}
     for line in lines:
         claims.setdefault(line.claim, []).append(line)
-    odd = Counter(
-        index for over in readings if over.holds in ("most", "some") for index in over.odd
-    )
+    odd = Counter(index for over in readings if over.parted for index in over.odd)
     hosts = _hosts(found.runs, odd)
     return ManyHosts(
         counts=tuple(_counts(readings)),
-        shares=_bar([(css, number) for number, css, _ in _sums(readings)]),
+        shares=shares([(css, number) for number, css, _ in _sums(readings)]),
         parted=tuple(line for _, line in parted[:PARTED]),
         parted_more=len(parted) - PARTED,
         claims=tuple(map(tuple, claims.values())),
@@ -155,19 +154,9 @@ def _counts(readings: Sequence[Over]) -> Iterator[tuple[str, str, str]]:
         yield str(number), css, words
 
 
-def _bar(parts: Sequence[tuple[str, int]]) -> tuple[tuple[str, float, float], ...]:
-    whole, before, found = sum(number for _, number in parts), 0, []
-    for css, number in parts:
-        if number:
-            found.append((css, round(100 * before / whole, 3), round(100 * number / whole, 3)))
-        before += number
-    return tuple(found)
-
-
 def _line(runs: Sequence[Digest], quotes: Mapping[str, str], over: Over, number: int) -> Line:
     claim, reading, pair = over.key
-    parted = over.holds in ("most", "some")
-    odd = over.odd if parted else ()
+    odd = over.odd if over.parted else ()
     verdict = Verdict.REFUTED if odd and odd[0] in over.falls else Verdict.SUPPORTED
     return Line(
         claim=claim,
@@ -181,7 +170,7 @@ def _line(runs: Sequence[Digest], quotes: Mapping[str, str], over: Over, number:
         holds=holds_words(over),
         share=share_words(over),
         tally=tally_words(over),
-        bar=_bar(
+        bar=shares(
             [
                 ("supported", len(over.stands)),
                 ("refuted", len(over.falls)),
@@ -190,12 +179,12 @@ def _line(runs: Sequence[Digest], quotes: Mapping[str, str], over: Over, number:
             ]
         ),
         strip=_strip(over.spread, over.reading.question, runs) if over.spread else None,
-        parted=parted,
+        parted=over.parted,
         odd=tuple((runs[index].label, _said(runs[index], over)) for index in odd[:NAMED]),
         odd_verdict=verdict.value,
         odd_finding=_finding(runs[odd[0]], over) if odd else "",
         odd_more=f"and {len(odd) - NAMED} more" if len(odd) > NAMED else "",
-        groups=tuple(_groups(runs, over)) if parted else (),
+        groups=tuple(_groups(runs, over)) if over.parted else (),
         reasons=tuple((hosts_words(n), reason) for reason, n in over.reasons[:REASONS]),
         reasons_more=_rest_of(over),
     )
@@ -297,8 +286,5 @@ def _remarks(found: Runs, readings: Sequence[Over]) -> Iterator[str]:
         yield (
             f"{asked} readings ask another question on some hosts: those hosts have no vote there."
         )
-    elif len({run.run.readings_hash for run in found.runs if run.run}) > 1:
-        yield (
-            "The runs were made with different sets of readings (readings hash); those that they "
-            "have in common ask the same."
-        )
+    elif not found.one_set:
+        yield DIFFERENT_SETS

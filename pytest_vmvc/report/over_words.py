@@ -24,6 +24,10 @@ HOLDS_WORDS: Final[dict[Holds, str]] = {
     "undecided": "decided on no host",
     "untested": "tested on no host",
 }
+DIFFERENT_SETS: Final = (
+    "The runs were made with different sets of readings (readings hash); those that they have in "
+    "common ask the same."
+)
 
 
 def holds_words(over: Over) -> str:

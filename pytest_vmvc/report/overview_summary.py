@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from pytest_vmvc.model import Verdict
 from pytest_vmvc.report import many_hosts, side_by_side
 from pytest_vmvc.report.markdown import MARKS, code, plain
 from pytest_vmvc.report.overview import facts_table, head, run_row, title, troubles
 from pytest_vmvc.runs import Runs
-
-MARK = {verdict.value: mark for verdict, mark in MARKS.items()}
 
 
 def overview(found: Runs) -> str:
@@ -62,7 +61,7 @@ def _few(found: Runs) -> Iterator[str]:
 
 def _row(line: side_by_side.Line, *, over: bool) -> list[str]:
     cells = [
-        "—" if cell is None else plain(f"{MARK[cell.verdict]} {cell.effect}".strip())
+        "—" if cell is None else plain(f"{MARKS[Verdict(cell.verdict)]} {cell.effect}".strip())
         for cell in line.cells
     ]
     last = [plain(line.over[1])] if over else []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from pytest_vmvc.units import quantity
@@ -84,3 +84,13 @@ class Scale:
 def _drawable(value: float) -> float:
     least, most = EDGES
     return 0.0 if abs(value) < least else max(-most, min(most, value))
+
+
+def shares(parts: Iterable[tuple[str, int]]) -> tuple[tuple[str, float, float], ...]:
+    """Where each named part of a whole begins and how wide it is, in per cent; empty ones not."""
+    known = [(name, number) for name, number in parts if number]
+    whole, before, found = sum(number for _, number in known), 0, []
+    for name, number in known:
+        found.append((name, round(100 * before / whole, 3), round(100 * number / whole, 3)))
+        before += number
+    return tuple(found)

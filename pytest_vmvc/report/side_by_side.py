@@ -13,12 +13,11 @@ from pytest_vmvc.digest import Digest, Entry, Key
 from pytest_vmvc.fleet import Over, over_hosts
 from pytest_vmvc.model import Fact, Verdict
 from pytest_vmvc.report.cards import title_of
-from pytest_vmvc.report.over_words import HOLDS_CLASS, holds_words
+from pytest_vmvc.report.over_words import DIFFERENT_SETS, HOLDS_CLASS, holds_words
 from pytest_vmvc.report.wording import VERDICT_CLASS, estimate_words, question_words
 from pytest_vmvc.runs import Runs
 from pytest_vmvc.units import quantity
 
-DECIDED: Final = frozenset({Verdict.SUPPORTED, Verdict.REFUTED})
 TURNED, OPENED, UNTESTED, ASKED = "turned round", "left open", "not tested", "asked otherwise"
 CHANGES: Final = {
     TURNED: "SUPPORTED in one run and REFUTED in another.",
@@ -185,7 +184,7 @@ def _change(entries: Sequence[Entry]) -> str:
     if any(entry.reading.question != entries[0].reading.question for entry in entries):
         return ASKED
     verdicts = {entry.verdict for entry in entries}
-    if verdicts >= DECIDED:
+    if sum(verdict.decided for verdict in verdicts) > 1:
         return TURNED
     if len(verdicts) == 1:
         return ""
@@ -234,11 +233,8 @@ def _remarks(found: Runs, lines: Sequence[Line]) -> Iterator[str]:
             f"{asked} readings have the same name and ask another question in some run: their "
             "verdicts are not compared."
         )
-    elif len({run.run.readings_hash for run in found.runs if run.run}) > 1:
-        yield (
-            "The runs were made with different sets of readings (readings hash); those that they "
-            "have in common ask the same."
-        )
+    elif not found.one_set:
+        yield DIFFERENT_SETS
     missing = sum(None in line.cells for line in lines)
     if missing:
         yield f"{missing} readings are not in all of the runs."
@@ -304,11 +300,11 @@ def _ratio(move: Move, span: float) -> Ratio:
             return otherwise
         return round(50 + 50 * max(-1.0, min(1.0, math.log(value) / span)), 2)
 
-    words = [None if end is None else quantity(end, "ratio") for end in (low, high)]
+    words = move.words
     centre = place(effect, 50.0)
     return Ratio(
-        effect="?" if effect is None else quantity(effect, "ratio"),
-        interval=f"{words[0] or 'unbounded'} to {words[1] or 'unbounded'}",
+        effect=words[0],
+        interval=f"{words[1]} to {words[2]}",
         moved=move.moved,
         way="" if not move.moved else "more" if (low or 0) > 1 else "less",
         low=place(low, 0.0),
