@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from pytest_vmvc.model import Host, Tier
+from pytest_vmvc.vitals import number
 
 ROOT = Path("/")
 LIBRARIES = ("pytest-vmvc", "pytest", "pytest-benchmark", "docker", "python-vagrant", "qemu.qmp")
@@ -118,7 +119,7 @@ def _meminfo(root: Path) -> dict[str, int]:
 
 def _count(word: str) -> int:
     """A count as the kernel writes one; 0 for anything else."""
-    return int(word) if re.fullmatch("[0-9]{1,20}", word) else 0
+    return int(number(word) or 0)
 
 
 def _figure(word: str) -> float:

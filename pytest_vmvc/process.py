@@ -15,6 +15,7 @@ from pathlib import Path
 from pytest_vmvc.errors import CommandFailed, CommandTimedOut, Unavailable
 from pytest_vmvc.model import Completed
 from pytest_vmvc.resources import marked
+from pytest_vmvc.text import one_line
 
 KILL_GRACE_S = 5.0
 """Seconds between SIGTERM and SIGKILL of a command that outlived its deadline."""
@@ -102,8 +103,7 @@ def run(
 
 def shown(argv: Sequence[str], most: int = 4) -> str:
     """The first words of a command for a message: on one line, printable, not too long."""
-    text = "".join(sign if sign.isprintable() else " " for sign in " ".join(argv[:most]))
-    return " ".join(text.split())[:TEXT_KEPT]
+    return one_line(" ".join(argv[:most]), TEXT_KEPT)
 
 
 def communicate(

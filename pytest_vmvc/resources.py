@@ -182,15 +182,13 @@ class RunScope:
         with self._making:
             if self._workdir is None:
                 name = f"vmvc-{self.run_id}-{secrets.token_hex(4)}"
-                try:
+                with _writable(
+                    "no temporary folder can be written",
+                    "free some space in it, or set TMPDIR to a folder of yours",
+                ):
                     path = Path(tempfile.gettempdir(), name).absolute()
                     self._write_down("folder", str(path))
                     path.mkdir(mode=0o700)
-                except OSError as error:
-                    raise Unavailable(
-                        f"no temporary folder can be written: {error.strerror or error}",
-                        hint="free some space in it, or set TMPDIR to a folder of yours",
-                    ) from error
                 self._workdir = path
             return self._workdir
 
@@ -203,13 +201,8 @@ class RunScope:
         path = ROOMY / self.new_name()
         resource = self.hold("folder", str(path))
         try:
-            try:
+            with _writable(f"{ROOMY} cannot be written", "free some space in it, or permit it"):
                 path.mkdir(mode=0o700)
-            except OSError as error:
-                raise Unavailable(
-                    f"{ROOMY} cannot be written: {error.strerror or error}",
-                    hint="free some space in it, or permit it",
-                ) from error
             yield path
         finally:
             shutil.rmtree(path, ignore_errors=True)
@@ -251,6 +244,15 @@ class RunScope:
     def held(self) -> tuple[Resource, ...]:
         """What is not yet destroyed."""
         return tuple(self._held.values())
+
+
+@contextmanager
+def _writable(complaint: str, remedy: str) -> Iterator[None]:
+    """Tell what the system refuses to write as what this host lacks."""
+    try:
+        yield
+    except OSError as error:
+        raise Unavailable(f"{complaint}: {error.strerror or error}", hint=remedy) from error
 
 
 def marked(extra: Mapping[str, str] | None = None) -> dict[str, str]:

@@ -26,6 +26,12 @@ def visible_line(text: str) -> str:
     return visible(text).replace("\n", " ⏎ ").replace("\t", " ")
 
 
+def one_line(text: str, most: int) -> str:
+    """The start of a text on one line, at most so long; a blank for what cannot be printed."""
+    printable = "".join(sign if sign.isprintable() else " " for sign in text)
+    return " ".join(printable.split())[:most]
+
+
 def _shown(char: str) -> str:
     if char in "\n\t" or unicodedata.category(char) not in _UNSEEN:
         return char

@@ -13,6 +13,7 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from pytest_vmvc import text
 from pytest_vmvc.errors import InfrastructureError, Unavailable
 
 if TYPE_CHECKING:
@@ -25,6 +26,9 @@ FLOOR_S = 15.0
 RESTART_S = 10.0
 """How long an engine that has answered before, and then refuses, may take to be back."""
 CHUNK_BYTES = 1 << 16
+
+one_line = partial(text.one_line, most=400)
+"""The start of what an engine says, printable and without line breaks."""
 
 
 class Deadline:
@@ -261,12 +265,6 @@ def _innermost(error: BaseException) -> str:
     while inner := next((part for part in error.args if isinstance(part, BaseException)), None):
         error = inner
     return one_line(str(getattr(error, "strerror", None) or error))
-
-
-def one_line(text: str) -> str:
-    """The start of a text, printable and without line breaks."""
-    printable = "".join(letter if letter.isprintable() else " " for letter in text)
-    return " ".join(printable.split())[:400]
 
 
 def engine_summary(base_url: str | None = None) -> dict[str, Any]:

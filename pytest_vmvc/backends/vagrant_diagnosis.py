@@ -10,7 +10,6 @@ from pytest_vmvc.backends import libvirt, vagrant_boxes
 from pytest_vmvc.errors import CommandFailed, CommandTimedOut, Unavailable, VmvcError
 
 VERSION_TIMEOUT_S = 60.0
-WORDS_KEPT = 200
 INSTALL_HINT = (
     "run `vmvc setup`; where the distribution has no package (Debian 13, Ubuntu 24.04), install "
     "Vagrant as its vendor says and then the plugin vagrant-libvirt"
