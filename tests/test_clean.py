@@ -14,11 +14,11 @@ import pytest
 from docker.errors import NotFound
 
 from pytest_vmvc import clean
-from pytest_vmvc.backends.docker import DockerReaper, Engine, image_id
+from pytest_vmvc.backends.docker import DockerReaper, Engine
 from pytest_vmvc.clean import clean_all, destroy_run, sweep
 from pytest_vmvc.errors import TeardownFailed, Unavailable, UsageError
 from pytest_vmvc.resources import LABEL, FolderReaper, Owner, Resource, RunScope, boot_id
-from pytest_vmvc.subjects import minimal
+from tests.scratch import minimal_pair_or_skip
 
 DEAD, OTHER = "r00000000d1", "r00000000d2"
 
@@ -245,14 +245,8 @@ class Only:
 
 @pytest.mark.engine
 def test_a_container_of_a_dead_run_goes_and_that_of_a_live_one_stays(live: RunScope) -> None:
-    artefacts = minimal.load()
+    artefacts = minimal_pair_or_skip()
     engine = Engine()
-    try:
-        present = artefacts is not None and image_id(artefacts.image_ref) is not None
-    except Unavailable as reason:
-        pytest.skip(str(reason))
-    if not present:
-        pytest.skip("the minimal pair is not built: run `vmvc setup`")
     dead_id = "r" + secrets.token_hex(5)
     names = {run_id: f"vmvc-{run_id}-1" for run_id in (dead_id, live.run_id)}
     with engine.client() as client:

@@ -29,6 +29,7 @@ from pytest_vmvc.errors import Unavailable
 from pytest_vmvc.resources import RunScope
 from pytest_vmvc.subjects import guest, minimal
 from tests.faults import guests
+from tests.scratch import scratch_run
 
 SOURCES = sorted(Path(pytest_vmvc.__file__).parent.rglob("*.py"))
 MACHINE_S = 60.0
@@ -38,11 +39,8 @@ CANARY = "vmvc-canary-9d1f6c3a"
 
 @pytest.fixture(scope="module")
 def scope(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunScope]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("VMVC_STATE_DIR", str(tmp_path_factory.mktemp("state")))
-        with RunScope() as scope:
-            yield scope
-            assert not scope.held
+    with scratch_run(tmp_path_factory) as scope:
+        yield scope
 
 
 # --- the code ------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from pytest_vmvc.backends import docker
 from pytest_vmvc.backends.base import Environment, Provider
 from pytest_vmvc.errors import Unavailable
 from pytest_vmvc.resources import RunScope
+from tests.scratch import scratch_run
 
 BUSYBOX = Path("/bin/busybox")
 IMAGE = ("vmvc-test-busybox", "1")
@@ -22,11 +23,8 @@ SHARED_LAUNCH_S = 300.0
 @pytest.fixture(scope="module")
 def run_scope(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunScope]:
     """A run of its own, whose ledger stands in a temporary folder."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("VMVC_STATE_DIR", str(tmp_path_factory.mktemp("state")))
-        with RunScope() as scope:
-            yield scope
-            assert not scope.held
+    with scratch_run(tmp_path_factory) as scope:
+        yield scope
 
 
 @pytest.fixture(scope="module")

@@ -32,11 +32,10 @@ from pytest_vmvc.errors import (
     InfrastructureError,
     LaunchFailed,
     Unavailable,
-    VmvcError,
 )
 from pytest_vmvc.resources import Resource, RunScope
-from pytest_vmvc.subjects import minimal
 from tests.backends.contract import ProviderContract
+from tests.faults import guests
 
 BOOT_ID = ["cat", "/proc/sys/kernel/random/boot_id"]
 MACHINE_S = 60.0
@@ -57,12 +56,7 @@ with RunScope() as scope, QemuProvider(spec, scope).launch(deadline_s=60) as mac
 @pytest.fixture(scope="session")
 def spec() -> MachineSpec:
     """The machine of the minimal pair, from the user's cache."""
-    try:
-        qemu.binary()
-        found = minimal.load() or minimal.build(lambda *_: None)
-    except VmvcError as reason:
-        pytest.skip(str(reason))
-    return MachineSpec(kernel=found.kernel, initrd=found.initrd, userland=found.userland)
+    return guests.bare_spec()
 
 
 @pytest.fixture(scope="module")

@@ -30,10 +30,10 @@ from pytest_vmvc.backends.vagrant import (
     VagrantReaper,
     VagrantSpec,
 )
-from pytest_vmvc.errors import VmvcError
 from pytest_vmvc.resources import LABEL, Resource, RunScope
-from pytest_vmvc.subjects import debian, minimal
+from pytest_vmvc.subjects import debian
 from tests.backends.states import COMMAND_S, Client, State, States
+from tests.faults import guests
 
 FACTOR = max(1, settings.default.max_examples // 100)
 """How much longer than usual, by Hypothesis's profile."""
@@ -282,11 +282,7 @@ def ended(pid: int) -> bool:
 
 @pytest.fixture(scope="module")
 def machine_spec() -> MachineSpec:
-    try:
-        found = minimal.load() or minimal.build(lambda *_: None)
-    except VmvcError as reason:
-        pytest.skip(str(reason))
-    return MachineSpec(kernel=found.kernel, initrd=found.initrd, userland=found.userland)
+    return guests.bare_spec()
 
 
 @pytest.mark.machine

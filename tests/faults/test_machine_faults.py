@@ -48,6 +48,7 @@ from pytest_vmvc.resources import RunScope
 from pytest_vmvc.subjects import store
 from tests.faults import guests
 from tests.faults.guests import MOUNTED, nothing_left, one_clear_line, with_init
+from tests.scratch import scratch_run
 
 BOOT_S = 60.0
 SHORT_S = 0.3
@@ -58,11 +59,9 @@ NONCE = "0" * 32
 
 @pytest.fixture(scope="module")
 def scope(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunScope]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("VMVC_STATE_DIR", str(tmp_path_factory.mktemp("state")))
-        with RunScope() as scope:
-            yield scope
-            assert nothing_left(scope)
+    with scratch_run(tmp_path_factory) as scope:
+        yield scope
+        assert nothing_left(scope)
 
 
 @pytest.fixture(scope="module")

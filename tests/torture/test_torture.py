@@ -17,9 +17,8 @@ from pathlib import Path
 import pytest
 from ended_runs import CLOSERS, END_S, ENDINGS, Bed, Ended, record
 
-from pytest_vmvc.backends.docker import image_id
-from pytest_vmvc.errors import Unavailable
-from pytest_vmvc.subjects import catalog, minimal
+from pytest_vmvc.subjects import catalog
+from tests.scratch import minimal_pair_or_skip
 
 RUNS = int(os.environ.get("VMVC_TORTURE_RUNS", len(ENDINGS)))
 SEED = int(os.environ.get("VMVC_TORTURE_SEED", "0"))
@@ -35,13 +34,7 @@ pytestmark = [pytest.mark.engine, pytest.mark.machine]
 def bed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bed]:
     if shutil.which("docker") is None:
         pytest.skip("the command docker is not installed, which looks at what is left")
-    artefacts = minimal.load()
-    try:
-        present = artefacts is not None and image_id(artefacts.image_ref) is not None
-    except Unavailable as reason:
-        pytest.skip(str(reason))
-    if not present:
-        pytest.skip("the minimal pair is not built: run `vmvc setup`")
+    minimal_pair_or_skip()
     catalog.tier()  # found once a boot of the host; it is not what is looked at here
     bed = Bed(tmp_path_factory.mktemp("torture"), SCENE)
     yield bed
