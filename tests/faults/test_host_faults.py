@@ -277,9 +277,12 @@ def test_without_a_writable_tmp_and_shared_memory_both_sides_start(place: Place)
     """Python's temporary folder is then /var/tmp."""
     if minimal.load() is None:
         pytest.skip("the minimal pair is not built — run `vmvc setup`")
-    mounts = "for place in /tmp /dev/shm; do mount -t tmpfs -o ro tmpfs $place || exit; done"
+    # What is in them stays in sight: the checkout may be.
+    mounts = """for place in /tmp /dev/shm; do
+        mount --bind $place $place && mount -o remount,bind,ro $place || exit
+    done"""
     done = subprocess.run(
-        ["unshare", "--mount", "sh", "-c", f'cd / && {mounts} && "$@"', "sh",
+        ["unshare", "--mount", "sh", "-c", f'cd / && {mounts}\n"$@"', "sh",
          sys.executable, "-c", BOTH],
         env={**place.env, "VMVC_STATE_DIR": f"/var/tmp/vmvc-state-{os.getpid()}"},
         cwd="/", capture_output=True, timeout=DEADLINE_S, check=False,
