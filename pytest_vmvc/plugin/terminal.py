@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from contextlib import nullcontext
@@ -49,7 +50,7 @@ class Progress:
         began = self._began.setdefault(what, now)
         finished = done >= of
         in_place = self._reporter.isatty
-        if not in_place and not finished and now - self._said.get(what, 0.0) < QUIET_S:
+        if not in_place and not finished and now - self._said.get(what, -math.inf) < QUIET_S:
             return
         self._said[what] = now
         text = f"vmvc: {what} {min(done + 1, of)} of {of}"
@@ -67,6 +68,7 @@ class Progress:
             else:
                 self._reporter.ensure_newline()
                 self._reporter.write_line(text)
+            self._reporter.flush()  # the next one may be a long wait away
 
 
 def header(session: Session) -> list[str]:
