@@ -132,6 +132,23 @@ def test_an_interrupt_keeps_what_was_measured_and_reports(bed, order, judged):
     assert "interrupted" in page
 
 
+@pytest.mark.parametrize(
+    ("disposition", "status"),
+    [("--default-signal=HUP", pytest.ExitCode.INTERRUPTED), ("--ignore-signal=HUP", 0)],
+)
+def test_a_hang_up_ends_it_unless_it_was_started_under_nohup(bed, disposition, status):
+    bed.pytester.makepyfile(
+        test_zz="""
+        import os, signal
+        def test_hangs_up(): os.kill(os.getpid(), signal.SIGHUP)
+        """
+    )
+    words = [sys.executable, "-m", "pytest", "--vmvc", "--vmvc-pair=minimal", "--vmvc-gate=off"]
+    result = bed.pytester.run("env", disposition, *words, "test_own.py", "test_zz.py", timeout=60)
+    assert result.ret == status
+    assert bed.log().end.interrupted == (status != 0)
+
+
 def test_the_seed_repeats_the_plan(bed):
     def orders(*args):
         bed.run(*args)

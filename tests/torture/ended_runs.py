@@ -339,7 +339,8 @@ class Bed:
     def _pytest(self, folder: Path, *words: str) -> subprocess.Popen[bytes]:
         """In a session of its own, as of a terminal; what it says comes by a pipe."""
         return subprocess.Popen(
-            [sys.executable, "-m", "pytest", *words, "."],
+            # Whoever started us may have had signals ignored, as `nohup` has.
+            ["env", "--default-signal", sys.executable, "-m", "pytest", *words, "."],
             cwd=folder,
             env=self._environment,
             stdin=subprocess.DEVNULL,
