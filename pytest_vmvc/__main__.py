@@ -1,4 +1,4 @@
-"""The command line: setup, doctor, report, judge, claims, calibrate, clean."""
+"""The command line: setup, doctor, pair, report, judge, claims, calibrate, clean."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from pytest_vmvc import compare_command, judge_command, report_command
+from pytest_vmvc import compare_command, judge_command, pair_command, report_command
 from pytest_vmvc.errors import UsageError, VmvcError
 from pytest_vmvc.text import visible_line
 
@@ -88,6 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     doctor.add_argument("--json", action="store_true", help="print JSON instead of a table")
     doctor.set_defaults(run=_doctor)
 
+    pair_command.add(commands)
     report_command.add(commands)
 
     plot = commands.add_parser("plot", help="write the charts of one claim, each as a file")

@@ -5,6 +5,7 @@
     VmvcError
     ├── UsageError            the request itself is wrong (option, claim, reading)
     ├── Unavailable           this host lacks something: the claims concerned are NOT TESTABLE
+    │   └── NoCommands        ... a way to run commands inside one of its environments
     ├── BuildFailed           an image, a kernel, a disk or a box could not be made
     ├── CommandFailed         a host command ended with a non-zero status
     ├── LedgerError           a results file cannot be written or read
@@ -50,6 +51,10 @@ class UsageError(VmvcError):
 
 class Unavailable(VmvcError):
     """This host cannot do it; the hint says what to install, start or permit."""
+
+
+class NoCommands(Unavailable):
+    """An environment that can be started and timed, and not be looked into."""
 
 
 class BuildFailed(VmvcError):

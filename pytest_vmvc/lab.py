@@ -17,7 +17,7 @@ import msgspec
 from filelock import FileLock, Timeout
 
 from pytest_vmvc import allowance, conditions, experiments, gates, judge
-from pytest_vmvc.errors import InfrastructureError, Unavailable
+from pytest_vmvc.errors import InfrastructureError, NoCommands, Unavailable
 from pytest_vmvc.experiments.base import Ended, Experiment, Note, Recorder, Rider, Settings
 from pytest_vmvc.model import EMULATED, Allowance, Evidence, Host, Missing, Reading, Record
 from pytest_vmvc.paths import state_dir
@@ -168,14 +168,16 @@ class Lab:
             self._evidence[rider, pair] = failed or own.evidence(host)
 
     def _run(self, experiment: Experiment, subjects: Pair, record: Recorder) -> None:
-        """Run it; where a subject has gone meanwhile, the others go on without it."""
+        """Run it; where a subject has gone or lets nobody in, the others go on without it."""
         try:
             experiment.run(subjects, record, self.settings)
-        except Unavailable:
-            left = subjects.present()
+        except Unavailable as gap:
+            if isinstance(gap, NoCommands):
+                left = subjects.open(gap)
+            else:
+                left = self._pairs[subjects.name] = subjects.present()
             if left is subjects:
                 raise
-            self._pairs[left.name] = left
             if not record.seen(left.subjects):
                 experiment.run(left, record, self.settings)
                 return

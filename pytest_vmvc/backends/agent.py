@@ -32,7 +32,7 @@ CHUNK_BYTES = 1 << 20
 HEADER_BYTES = 128
 """More than the first line of any reply."""
 
-GUEST_AGENT = r"""# Sourced by init; `supervise` never returns.
+GUEST_AGENT = r"""# Sourced by init; `supervise` never returns. $enter: words in front of a command.
 work=/run/vmvc
 
 # The first number of a port is that of its device, which other devices shift.
@@ -64,7 +64,7 @@ request() {
   fi
   if [ $status = 0 ]; then
     eval "set -- $words"
-    setsid -- "$@" <$input >$work/out 2>$work/err 3<&- &
+    setsid -- $enter "$@" <$input >$work/out 2>$work/err 3<&- &
     await
   fi
   if [ -s $work/out ] || [ -s $work/err ]; then

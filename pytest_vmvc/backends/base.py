@@ -19,6 +19,9 @@ Progress = Callable[[str, float | None], None]
 ANSWER = re.compile(rb"vmvc:nonce ([0-9a-f]{32})")
 """What a payload prints as its first answer, on whatever channel."""
 
+PAYLOAD = ("sh", "-c", 'echo "vmvc:nonce $VMVC_NONCE"; exec sleep 2147483647')
+"""Ours, where nothing else is to be run: says the nonce and then holds next to nothing."""
+
 
 def new_nonce() -> str:
     """128 random bits in hex: an answer with it can only come from this very start."""

@@ -23,6 +23,7 @@ from pytest_vmvc.backends.docker_port import laden_image, ported_image
 from pytest_vmvc.backends.docker_reaper import DockerReaper, passing_image, remove_container
 from pytest_vmvc.backends.docker_start import READINESS, ContainerSpec, no_image, start
 from pytest_vmvc.backends.optional import Acquire, Arrival, Configuration, Destination, Laden, Shape
+from pytest_vmvc.backends.ready import words
 from pytest_vmvc.backends.second_engine import second_engine
 from pytest_vmvc.errors import LaunchFailed, LaunchTimedOut, Unavailable, VmvcError
 from pytest_vmvc.model import Artefact, Facts, Kind
@@ -109,7 +110,7 @@ class DockerProvider:
             userland=self.spec.userland,
             vcpus=self.spec.vcpus,
             memory_bytes=self.spec.memory_bytes,
-            readiness=READINESS,
+            readiness=words(self.spec.ready) if self.spec.ready else READINESS,
             usage_definition=USAGE_DEFINITION,
             extra={
                 "image": self.spec.image,

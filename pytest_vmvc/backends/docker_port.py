@@ -50,7 +50,12 @@ def ported_image(
                 load_image(there, archive, timeout_s=LOAD_TIMEOUT_S)
             way.note("docker", "run", image)
             options = {**source.spec.host_options, "cgroup_parent": destination.cgroup_parent}
-            spec = replace(source.spec, base_url=destination.address, host_options=options)
+            spec = replace(
+                source.spec,
+                base_url=destination.address,
+                host_options=options,
+                network=destination.network,
+            )
             yield Arrival(
                 provider=source.bound(spec),
                 marks=dict(way.marks),

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor, wait
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_vmvc.backends.base import ANSWER, Stopwatch, new_nonce
+from pytest_vmvc.backends import ready as readiness
+from pytest_vmvc.backends.base import ANSWER, PAYLOAD, Stopwatch, new_nonce
 from pytest_vmvc.backends.docker_engine import (
     FLOOR_S,
     Deadline,
@@ -22,10 +25,9 @@ from pytest_vmvc.errors import LaunchFailed, LaunchTimedOut, Unavailable
 if TYPE_CHECKING:
     from docker import APIClient
 
-PAYLOAD = ("sh", "-c", 'echo "vmvc:nonce $VMVC_NONCE"; exec sleep 2147483647')
-"""Says the nonce and then holds next to nothing."""
-
 READINESS = "push: attached stream, read by a thread of its own from before the start request on"
+KEPT_BYTES = 1 << 16
+"""Of what a container prints before it is ready, which need never end."""
 
 SIGNALLED = 128
 """An exit status above it is that of a process which a signal has ended."""
@@ -43,7 +45,9 @@ class ContainerSpec:
     userland: str
     """Name of the userland in it, for people."""
     argv: tuple[str, ...] = PAYLOAD
-    """The payload; prints ``vmvc:nonce $VMVC_NONCE`` and goes on running."""
+    """The payload, which goes on running; empty: the image's own command."""
+    ready: readiness.Ready | None = None
+    """When it has answered; None: when it has printed ``vmvc:nonce $VMVC_NONCE``."""
     memory_bytes: int | None = None
     """Limit of memory, swap included; None: no limit."""
     vcpus: float | None = None
@@ -60,6 +64,8 @@ class ContainerSpec:
     """The engine's runtime to use; None: its default."""
     base_url: str | None = None
     """Address of the engine; None: DOCKER_HOST, then the current context."""
+    network: Path | None = None
+    """The network namespace in which its containers can be reached; None: the host's own."""
 
 
 def start(
@@ -84,12 +90,15 @@ def start(
         helper.submit(int)  # makes the thread, so that this is not in the measured time
         watch, deadline = Stopwatch(), Deadline(deadline_s)
 
+        said = _in_its_output(spec.ready, nonce)
+
         def hear() -> bool:
             for _, piece in stream.frames(deadline):
                 output.extend(piece)
-                if any(found[1].decode() == nonce for found in ANSWER.finditer(output)):
+                if said(output):
                     watch.mark("answer")
                     return True
+                del output[:-KEPT_BYTES]
             return False
 
         try:
@@ -104,7 +113,11 @@ def start(
                 try:
                     client.start(name)
                     watch.mark("started")
-                    answered = heard.result(deadline.left_s + HANG_UP_S)
+                    if isinstance(spec.ready, readiness.Port | readiness.Http):
+                        answered = _serves(client, name, spec, spec.ready, deadline, heard)
+                        watch.mark("answer")
+                    else:
+                        answered = heard.result(deadline.left_s + HANG_UP_S)
                 finally:
                     # The thread must be gone from the stream before that is closed.
                     stream.shut()
@@ -126,7 +139,9 @@ def start(
         raise LaunchFailed(
             f"container {name} of {spec.image} ended before its first answer"
             f"{how and f' ({how})'}{_said(output)}",
-            hint="its payload must print the nonce and go on running",
+            hint="its payload must go on running"
+            if spec.ready
+            else "its payload must print the nonce and go on running",
         )
     watch.marks = dict(sorted(watch.marks.items(), key=lambda mark: mark[1]))
     return watch
@@ -153,6 +168,43 @@ def ending(client: APIClient, name: str) -> str:
     return f"exit status {status}"
 
 
+def _in_its_output(ready: readiness.Ready | None, nonce: str) -> Callable[[bytearray], bool]:
+    if ready is None:
+        return lambda output: any(found[1].decode() == nonce for found in ANSWER.finditer(output))
+    if isinstance(ready, readiness.Line):
+        text = ready.text.encode()
+        return lambda output: text in output
+    return lambda _: False
+
+
+def _serves(
+    client: APIClient,
+    name: str,
+    spec: ContainerSpec,
+    service: readiness.Port | readiness.Http,
+    deadline: Deadline,
+    heard: Future[bool],
+) -> bool:
+    """Wait until it serves; False when it has ended before. Raises `Unavailable`, TimeoutError."""
+    networks = client.inspect_container(name)["NetworkSettings"]["Networks"] or {}
+    address = next((str(one["IPAddress"]) for one in networks.values() if one["IPAddress"]), "")
+    if not address and not heard.done():
+        raise Unavailable(
+            f"container {name} has no address that this host could ask for {service}",
+            hint="take another ready probe: line:TEXT",
+        )
+    if address and readiness.await_service(
+        service,
+        (address, service.port),
+        until=time.monotonic() + deadline.left_s,
+        over=heard.done,
+        namespace=spec.network,
+    ):
+        return True
+    deadline.check()
+    return heard.result(HANG_UP_S)
+
+
 def _allow(client: APIClient, deadline: Deadline) -> None:
     client.timeout = max(FLOOR_S, deadline.left_s)  # type: ignore[assignment] # see Engine.client
 
@@ -175,7 +227,7 @@ def _config(
             spec.image,
             list(spec.argv[1:]),
             # Also overrides an entry point of the image.
-            entrypoint=[spec.argv[0]],
+            entrypoint=list(spec.argv[:1]) or None,
             environment={"VMVC_NONCE": nonce},
             ports=list(spec.ports),
             labels=dict(labels),

@@ -8,7 +8,9 @@ from pathlib import Path
 
 from pytest_vmvc import process
 
-SIZE_BYTES = 64 * 2**20
+LEAST_BYTES = 64 * 2**20
+"""Size of a disk over a smaller base."""
+QCOW2_MAGIC = b"QFI\xfb"
 WRITE_OFFSET_BYTES = 32 * 2**20
 """Where a machine writes: behind what a base holds."""
 QUERY_TIMEOUT_S = 30.0
@@ -21,20 +23,36 @@ dd of=/dev/vda bs=4k seek={WRITE_OFFSET_BYTES // 4096} conv=fsync status=none"""
 """Writes standard input to the disk, through to the host's file."""
 
 
+GUEST_WRITE_FILE = "dd of=/vmvc-written bs=4k conv=fsync status=none"
+"""The same into a file, where the root file system is on the disk."""
+
+
+def disk_format(image: Path) -> str:
+    """``qcow2`` or ``raw``, by how the file begins; who opens one that is gone will say so."""
+    with suppress(OSError), image.open("rb") as file:
+        return "qcow2" if file.read(4) == QCOW2_MAGIC else "raw"
+    return "raw"
+
+
 class LinkedDisk:
-    """A qcow2 overlay over a raw base that many machines share and none writes to."""
+    """A qcow2 overlay over a base that many machines share and none writes to."""
 
     def __init__(self, base: Path, overlay: Path) -> None:
         self.base = base
         self.overlay = overlay
 
     def create(self) -> None:
-        """Make the overlay; raises `Unavailable` and `CommandFailed`."""
+        """Make the overlay; raises `CommandFailed`."""
+        kind = disk_format(self.base)
+        small = kind == "raw" and self._bytes() < LEAST_BYTES
         process.run(
-            ["qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", self.base, self.overlay,
-             str(SIZE_BYTES)],
+            ["qemu-img", "create", "-q", "-f", "qcow2", "-F", kind, "-b", self.base, self.overlay,
+             *([str(LEAST_BYTES)] if small else [])],
             timeout_s=QUERY_TIMEOUT_S,
         )  # fmt: skip
+
+    def _bytes(self) -> int:
+        return self.base.stat().st_size if self.base.exists() else 0
 
     @property
     def words(self) -> tuple[str, str]:

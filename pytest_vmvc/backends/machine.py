@@ -14,10 +14,11 @@ from pathlib import Path
 import psutil
 
 from pytest_vmvc.backends import confinement, footprint
+from pytest_vmvc.backends import ready as readiness
 from pytest_vmvc.backends.agent import AgentChannel
 from pytest_vmvc.backends.base import Stopwatch
 from pytest_vmvc.backends.console import KEPT_BYTES, Console, one_line
-from pytest_vmvc.backends.linked_disk import GUEST_WRITE, LinkedDisk
+from pytest_vmvc.backends.linked_disk import GUEST_WRITE, GUEST_WRITE_FILE, LinkedDisk
 from pytest_vmvc.backends.machine_account import account, memory
 from pytest_vmvc.backends.optional import Account, Memory
 from pytest_vmvc.backends.qmp import Monitor
@@ -28,6 +29,7 @@ from pytest_vmvc.errors import (
     InfrastructureError,
     LaunchFailed,
     LaunchTimedOut,
+    NoCommands,
     TeardownFailed,
     Unavailable,
 )
@@ -49,6 +51,8 @@ ip link set eth0 up"""
 """QEMU's own network has this address for its one guest."""
 
 FORWARD = re.compile(r"TCP\[HOST_FORWARD\]\s+\S+\s+(\S+)\s+(\d+)\s+\S+\s+(\d+)\s")
+ESTABLISHED = re.compile(r"TCP\[ESTABLISHED\]\s+\S+\s+\S+\s+(\d+)\s")
+"""The forwarded port of a connection that the guest has accepted; QEMU itself accepts any."""
 WIRES = ("serial", "requests", "kills", "monitor")
 BALLOON_DRIVER = "/lib/modules/virtio_balloon.ko"
 BALLOON_POLL_S = 0.02
@@ -69,9 +73,18 @@ class QemuMachine:
     """A started machine; made by `running`."""
 
     def __init__(
-        self, name: str, *, scratch: Path, facts: Callable[[], Facts], disk: Path | None = None
+        self,
+        name: str,
+        *,
+        scratch: Path,
+        facts: Callable[[], Facts],
+        disk: Path | None = None,
+        holds_root: bool = False,
+        has_agent: bool = True,
     ) -> None:
         self._name = name
+        self._holds_root = holds_root
+        self._has_agent = has_agent
         self._disk = LinkedDisk(disk, scratch / f"{name}.qcow2") if disk else None
         self._errors = scratch / f"{name}.err"
         self._facts = facts
@@ -168,21 +181,25 @@ class QemuMachine:
 
         Raises `InfrastructureError` for a port that is not forwarded, and `EnvironmentDied`.
         """
-        forwards = self._forwards
-        if not forwards:
-            said = self.monitor.execute("human-monitor-command", {"command-line": "info usernet"})
-            forwards = {
-                int(inside): (host, int(outside))
-                for host, outside, inside in FORWARD.findall(str(said))
-            }
+        forwards = self._forwards or self._asked_forwards()
         if port not in forwards:
             raise InfrastructureError(
                 f"{self._name} does not forward port {port}", hint="name it in the shape"
             )
         if not self._forwards:
-            self.run(["sh", "-c", GUEST_NETWORK])
+            if self._has_agent:
+                self.run(["sh", "-c", GUEST_NETWORK])
             self._forwards = forwards
         return forwards[port]
+
+    def _asked_forwards(self) -> dict[int, tuple[str, int]]:
+        return {
+            int(inside): (host, int(outside))
+            for host, outside, inside in FORWARD.findall(self._network())
+        }
+
+    def _network(self) -> str:
+        return str(self.monitor.execute("human-monitor-command", {"command-line": "info usernet"}))
 
     def start_balloon(self) -> None:
         """Have the guest load the driver of its balloon; raises `InfrastructureError`."""
@@ -212,7 +229,15 @@ class QemuMachine:
         return self._console.tail()
 
     def run(self, argv: Sequence[str], *, timeout_s: float = 30.0, stdin: bytes = b"") -> Completed:
-        """Run a command by the agent; output is kept in the guest's memory until it ends."""
+        """Run a command by the agent; output is kept in the guest's memory until it ends.
+
+        Raises `NoCommands` where it has no agent of ours.
+        """
+        if not self._has_agent:
+            raise NoCommands(
+                f"no command can be run in {self._name}: it has no agent of ours",
+                hint="a machine made from an image has one, and a box has ssh",
+            )
         try:
             return self._agent.run(argv, timeout_s=timeout_s, stdin=stdin)
         except EnvironmentDied:
@@ -235,7 +260,35 @@ class QemuMachine:
         if self._console.ended:
             raise self.failure()
         reached = next((REACHED[mark] for mark in REACHED if mark in self.marks), "not started")
-        raise LaunchTimedOut(
+        raise self._late(deadline_s, reached)
+
+    def await_service(
+        self, ready: readiness.Port | readiness.Http, until: float, *, deadline_s: float
+    ) -> None:
+        """Wait until it serves, which is its answer; raises as `await_answer` does."""
+        try:
+            self.monitor.ready(timeout_s=max(0.0, until - time.monotonic()))
+            host, outside = self._asked_forwards()[ready.port]
+            served = readiness.await_service(
+                ready,
+                (host, outside),
+                until=until,
+                over=lambda: self._console.ended,
+                accepted=lambda: str(outside) in ESTABLISHED.findall(self._network()),
+            )
+        except EnvironmentDied:
+            raise self.failure() from None
+        except CommandTimedOut:
+            served = False
+        if served:
+            self._watch.mark("answer")
+            return
+        if self._console.ended:
+            raise self.failure()
+        raise self._late(deadline_s, f"nothing answers {ready}")
+
+    def _late(self, deadline_s: float, reached: str) -> LaunchTimedOut:
+        return LaunchTimedOut(
             f"{self._name} did not answer within {deadline_s:g} s: {reached}",
             hint=f"its console: {self._last_words() or 'empty'}; see `vmvc doctor`",
         )
@@ -322,7 +375,8 @@ class QemuMachine:
         """Put data on the machine's disk; raises `Unavailable` and `InfrastructureError`."""
         if self._disk is None:
             raise Unavailable("this machine has no disk")
-        done = self.run(["sh", "-c", GUEST_WRITE], stdin=data)
+        script = GUEST_WRITE_FILE if self._holds_root else GUEST_WRITE
+        done = self.run(["sh", "-c", script], stdin=data)
         if done.exit_status != 0:
             words = one_line(done.stderr.decode(errors="replace"))
             raise InfrastructureError(
@@ -405,14 +459,23 @@ def running(
     facts: Callable[[], Facts],
     inherit: Sequence[int] = (),
     disk: Path | None = None,
+    holds_root: bool = False,
+    has_agent: bool = True,
 ) -> Iterator[QemuMachine]:
     """Start QEMU under a fresh name, written down before; leaving ends it and verifies that.
 
-    It gets a linked clone of ``disk``, a raw image, for its own.
+    It gets a linked clone of ``disk`` for its own; see `MachineSpec` for the two after it.
     """
     name = scope.new_name()
     resource = scope.hold("qemu", name)
-    machine = QemuMachine(name, scratch=scope.workdir, facts=facts, disk=disk)
+    machine = QemuMachine(
+        name,
+        scratch=scope.workdir,
+        facts=facts,
+        disk=disk,
+        holds_root=holds_root,
+        has_agent=has_agent,
+    )
     try:
         machine.start(argv, texts=texts, first_byte=first_byte, inherit=inherit)
         yield machine

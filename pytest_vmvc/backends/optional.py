@@ -264,6 +264,8 @@ class Destination(msgspec.Struct, frozen=True, kw_only=True):
     """Under which that engine shall put its containers."""
     needs: tuple[str, ...] = ()
     """Programs and daemons that must be there, found on this host."""
+    network: Path | None = None
+    """The network namespace in which its containers can be reached; None: the host's own."""
 
 
 class Arrival(msgspec.Struct, frozen=True, kw_only=True):

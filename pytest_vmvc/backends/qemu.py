@@ -17,6 +17,7 @@ import msgspec
 import psutil
 
 from pytest_vmvc import process
+from pytest_vmvc.backends import ready as readiness
 from pytest_vmvc.backends.base import Stopwatch, new_nonce
 from pytest_vmvc.backends.linked_disk import LinkedDisk
 from pytest_vmvc.backends.machine import USAGE_DEFINITION, QemuMachine, running
@@ -31,7 +32,7 @@ from pytest_vmvc.backends.optional import (
     Shape,
 )
 from pytest_vmvc.errors import BuildFailed, TeardownFailed, Unavailable
-from pytest_vmvc.model import Artefact, Facts, Kind, Tier
+from pytest_vmvc.model import Artefact, Facts, Kind, Scalar, Tier
 from pytest_vmvc.resources import NAME, Resource, RunScope
 
 if TYPE_CHECKING:
@@ -48,6 +49,9 @@ READINESS = "nonce on the serial console, pushed to the host; no polling"
 MARKS = {"kernel": b"Booting from ROM", "init": b"vmvc:init"}
 """Texts that end a phase: the firmware hands over to the kernel, the kernel to init."""
 
+DISK_MARKS = {"bootloader": b"Booting from Hard Disk"}
+"""The same where the machine's own disk holds what boots."""
+
 KERNEL_PARAMETERS = " ".join(
     (
         "quiet panic=-1",
@@ -63,8 +67,9 @@ KERNEL_PARAMETERS = " ".join(
 class MachineSpec(msgspec.Struct, frozen=True, kw_only=True):
     """A bare machine: what boots, on how much, by which accelerator."""
 
-    kernel: Path
-    initrd: Path
+    kernel: Path | None = None
+    """What QEMU itself loads; None: the firmware boots from the disk."""
+    initrd: Path | None = None
     userland: str = ""
     memory_bytes: int = 256 * 2**20
     vcpus: int = 1
@@ -90,7 +95,29 @@ class MachineSpec(msgspec.Struct, frozen=True, kw_only=True):
     images: tuple[Path, ...] = ()
     """Raw images that it has as disks, read only."""
     disk: Path | None = None
-    """A raw image: each machine has a linked clone of it for its disk. None: no disk."""
+    """An image, raw or qcow2: each machine has a linked clone of it for its disk. None: no disk."""
+    holds_root: bool = False
+    """Whether the root file system that commands see is on that disk."""
+    ready: readiness.Ready | None = None
+    """When it has answered; None: when the nonce is on its console."""
+    agent: bool = True
+    """Whether our agent runs in it; without, no command can be run inside."""
+
+    @property
+    def ports_reached(self) -> tuple[int, ...]:
+        """Those of `ports`, and the one that it is asked at whether it is ready."""
+        asked = (
+            ()
+            if self.ready is None or isinstance(self.ready, readiness.Line)
+            else (self.ready.port,)
+        )
+        return tuple(dict.fromkeys((*asked, *self.ports)))
+
+    @property
+    def files(self) -> Mapping[str, Path]:
+        """What it is made of, by the field that names it."""
+        named = {"kernel": self.kernel, "initrd": self.initrd, "disk": self.disk}
+        return {name: path for name, path in named.items() if path is not None}
 
 
 def binary() -> str:
@@ -141,16 +168,16 @@ class QemuProvider:
             userland=spec.userland,
             vcpus=float(spec.vcpus),
             memory_bytes=spec.memory_bytes,
-            readiness=READINESS,
+            readiness=readiness.words(spec.ready) if spec.ready else READINESS,
             usage_definition=USAGE_DEFINITION,
             extra={
                 "machine": spec.machine,
                 "cpu": self._cpu(),
                 "accel": self._accel(),
                 "balloon": spec.balloon or "none",
-                "kernel_parameters": f"{KERNEL_PARAMETERS} {spec.cmdline}".strip(),
-                "kernel_bytes": spec.kernel.stat().st_size,
+                **_kernel_facts(spec),
                 "disk": "linked clone (qcow2)" if spec.disk else "none",
+                **({} if spec.agent else {"commands": False}),
             },
         )
 
@@ -164,9 +191,7 @@ class QemuProvider:
             self._program()
         except Unavailable as gap:
             return gap
-        for path in filter(
-            None, (self.spec.kernel, self.spec.initrd, self.spec.disk, *self.spec.images)
-        ):
+        for path in (*self.spec.files.values(), *self.spec.images):
             if not path.is_file():
                 return Unavailable(f"{path} does not exist", hint="run `vmvc setup`")
         if self.spec.disk and not shutil.which("qemu-img"):
@@ -186,21 +211,24 @@ class QemuProvider:
         _ = self.facts
         if self.spec.digest and self.spec.digest != self._artefact_digest():
             raise BuildFailed(
-                f"kernel or initramfs in {self.spec.kernel.parent} is damaged: "
+                f"{' or '.join(self.spec.files)} of the machine is damaged: "
                 "its digest is not that of what was built",
                 hint="run `vmvc setup`: it builds them anew",
             )
 
     def artefact(self) -> Artefact:
-        """Kernel and initramfs."""
-        paths = (self.spec.kernel, self.spec.initrd)
-        size_bytes = sum(path.stat().st_size for path in paths)
+        """Its files; of a disk, what of it is allocated on the host's."""
+        paths = self.spec.files.values()
+        kept_bytes = sum(path.stat().st_blocks * 512 for path in paths)
+        fetched = self.spec.fetch_bytes
+        if fetched is None:
+            fetched = sum(min(path.stat().st_size, path.stat().st_blocks * 512) for path in paths)
         return Artefact(
             name=self._artefact_digest(),
-            fetch_bytes=size_bytes if self.spec.fetch_bytes is None else self.spec.fetch_bytes,
-            kept_bytes=sum(path.stat().st_blocks * 512 for path in paths),
-            virtual_bytes=size_bytes,
-            definition="kernel and initramfs; it has no disk",
+            fetch_bytes=fetched,
+            kept_bytes=kept_bytes,
+            virtual_bytes=sum(path.stat().st_size for path in paths),
+            definition=" and ".join(self.spec.files) + ("" if self.spec.disk else "; no disk"),
         )
 
     @contextmanager
@@ -209,15 +237,22 @@ class QemuProvider:
         nonce = new_nonce()
         argv = self.command(nonce)
         until = time.monotonic() + deadline_s
+        ready = self.spec.ready
+        answer = ready.text.encode() if isinstance(ready, readiness.Line) else answer_text(nonce)
         with running(
             self._scope,
             argv,
-            texts={**MARKS, "answer": answer_text(nonce)},
+            texts={**(MARKS if self.spec.kernel else DISK_MARKS), "answer": answer},
             first_byte="firmware",
             facts=lambda: self.facts,
             disk=self.spec.disk,
+            holds_root=self.spec.holds_root,
+            has_agent=self.spec.agent,
         ) as machine:
-            machine.await_answer(until, deadline_s=deadline_s)
+            if isinstance(ready, readiness.Port | readiness.Http):
+                machine.await_service(ready, until, deadline_s=deadline_s)
+            else:
+                machine.await_answer(until, deadline_s=deadline_s)
             _ = machine.monitor  # connects while the caller goes on
             yield machine
 
@@ -305,27 +340,29 @@ class QemuProvider:
 
     def linked(self, base: Path) -> QemuProvider:
         """The same machine with a disk: a linked clone of that raw image for each."""
-        return QemuProvider(msgspec.structs.replace(self.spec, disk=base), self._scope)
+        return QemuProvider(msgspec.structs.replace(self.spec, disk=base, digest=""), self._scope)
 
     def command(self, nonce: str) -> list[str]:
         """QEMU's command line but for its name and its wires to us."""
         spec = self.spec
         program = self._program()
-        said = f"console={spec.console} {KERNEL_PARAMETERS}"
         words = [
             program, "-nodefaults", "-no-user-config", "-display", "none", "-vga", "none",
             "-machine", f"{spec.machine},accel={self._accel()},graphics=off",
             "-cpu", self._cpu(), "-smp", str(spec.vcpus), "-m", f"{spec.memory_bytes // 1024}k",
-            "-no-reboot", "-kernel", str(spec.kernel), "-initrd", str(spec.initrd),
-            "-append", f"{said} vmvc.nonce={nonce} {spec.cmdline}".strip(),
-            *spec.options,
+            "-no-reboot", *spec.options,
         ]  # fmt: skip
+        if spec.kernel:
+            said = f"console={spec.console} {KERNEL_PARAMETERS} vmvc.nonce={nonce}"
+            words += ["-kernel", str(spec.kernel), "-append", f"{said} {spec.cmdline}".strip()]
+        if spec.initrd:
+            words += ["-initrd", str(spec.initrd)]
         for image in spec.images:
             place = str(image).replace(",", ",,")
             words += ["-drive", f"file={place},format=raw,if=virtio,readonly=on"]
-        if spec.ports:
+        if spec.ports_reached:
             # Restricted: nothing but these ports goes in or out, not even to the host.
-            forwards = (f"hostfwd=tcp:127.0.0.1:0-:{port}" for port in spec.ports)
+            forwards = (f"hostfwd=tcp:127.0.0.1:0-:{port}" for port in spec.ports_reached)
             words += ["-netdev", ",".join(("user,id=net,restrict=on", *forwards))]
             words += ["-device", "virtio-net-pci,netdev=net,romfile="]
         if spec.balloon:
@@ -346,9 +383,19 @@ class QemuProvider:
 
     def _artefact_digest(self) -> str:
         if not self._digest:
-            digests = [sha256(path) for path in (self.spec.kernel, self.spec.initrd)]
-            self._digest = artefact_digest(*(f"sha256:{digest}" for digest in digests))
+            self._digest = artefact_digest(
+                **{name: f"sha256:{sha256(path)}" for name, path in self.spec.files.items()}
+            )
         return self._digest
+
+
+def _kernel_facts(spec: MachineSpec) -> dict[str, Scalar]:
+    if spec.kernel is None:
+        return {"kernel_parameters": "those of its disk"}
+    return {
+        "kernel_parameters": f"{KERNEL_PARAMETERS} {spec.cmdline}".strip(),
+        "kernel_bytes": spec.kernel.stat().st_size,
+    }
 
 
 class QemuReaper:
@@ -377,9 +424,9 @@ class QemuReaper:
             )
 
 
-def artefact_digest(kernel: str, initrd: str) -> str:
-    """Name what boots by the digests of both."""
-    return f"kernel {kernel} + initramfs {initrd}"
+def artefact_digest(**digests: str) -> str:
+    """Name what boots by the digest of each of its files (see `MachineSpec.files`)."""
+    return " + ".join(f"{name} {digest}" for name, digest in digests.items())
 
 
 def answer_text(nonce: str) -> bytes:

@@ -1,4 +1,4 @@
-"""Kernel and initramfs on a file server of our own, and what it takes to have them from there."""
+"""A machine's files on a file server of our own, and what it takes to have them from there."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 @contextmanager
 def offered(spec: MachineSpec, scope: RunScope, provider: type[QemuProvider]) -> Iterator[Acquire]:
-    """Serve the two files as they are: a machine needs nothing else."""
-    files: dict[str, Path | bytes] = {"vmlinuz": spec.kernel, "initramfs": spec.initrd}
-    with serving(files) as server:
+    """Serve the files as they are: a machine needs nothing else."""
+    files = spec.files
+    with serving(dict(files)) as server:
 
         @contextmanager
         def acquire(deadline_s: float) -> Iterator[Acquired]:
@@ -36,9 +36,7 @@ def offered(spec: MachineSpec, scope: RunScope, provider: type[QemuProvider]) ->
                     _fetch(server.url(name), folder / name, deadline_s) for name in files
                 )
                 present_s = time.monotonic() - started
-                fetched = msgspec.structs.replace(
-                    spec, kernel=folder / "vmlinuz", initrd=folder / "initramfs"
-                )
+                fetched = msgspec.structs.replace(spec, **{name: folder / name for name in files})
                 yield Acquired(
                     present_s=present_s,
                     fetched_bytes=fetched_bytes,

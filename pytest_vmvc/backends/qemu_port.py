@@ -34,7 +34,7 @@ mkdir -p /tree && mount -t ext4 -o ro /dev/vda /tree"""
 def ported_machine(source: QemuProvider, scope: RunScope) -> Iterator[Arrival]:
     """See `QemuProvider.ported`. The tar is not compressed: kernels are, and it costs time."""
     spec = source.spec
-    files = [spec.kernel, spec.initrd, *spec.images]
+    files = [*spec.files.values(), *spec.images]
     with journey(scope) as way:
         archive = way.folder / "machine.tar"
         with way.phase("packaged"):
@@ -43,9 +43,12 @@ def ported_machine(source: QemuProvider, scope: RunScope) -> Iterator[Arrival]:
         archive = way.carry(archive)
         with way.phase("imported"):
             way.run("tar", "-xf", archive, "-C", way.there)
-        kernel, initrd, *images = (way.there / file.name for file in files)
         arrived = source.bound(
-            msgspec.structs.replace(spec, kernel=kernel, initrd=initrd, images=tuple(images))
+            msgspec.structs.replace(
+                spec,
+                images=tuple(way.there / image.name for image in spec.images),
+                **{name: way.there / file.name for name, file in spec.files.items()},
+            )
         )
         way.note(*arrived.command(""))
         yield Arrival(

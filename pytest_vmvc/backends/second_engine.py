@@ -92,7 +92,10 @@ def second_engine(
                 address = f"unix://{folder / 's'}"
                 _await(child, address, folder / "log", deadline_s)
                 yield Destination(
-                    address=address, cgroup_parent=f"/{name}{SUFFIX}", needs=needs(brand)
+                    address=address,
+                    cgroup_parent=f"/{name}{SUFFIX}",
+                    needs=needs(brand),
+                    network=Path(f"/proc/{child.pid}/ns/net"),
                 )
             finally:
                 with suppress(ProcessLookupError):

@@ -15,6 +15,7 @@ from pytest_vmvc.backends import libvirt, vagrant_boxes, vagrant_index, vagrant_
 from pytest_vmvc.backends.base import ANSWER, Stopwatch, new_nonce
 from pytest_vmvc.backends.console import one_line
 from pytest_vmvc.backends.optional import Acquire, Arrival, Destination, Shape
+from pytest_vmvc.backends.ready import Line, words
 from pytest_vmvc.backends.ssh import SshConnection
 from pytest_vmvc.backends.ssh_config import parse_ssh_config
 from pytest_vmvc.backends.vagrant_boxes import ensure_box, remove_boxes
@@ -122,7 +123,7 @@ class VagrantProvider:
             userland=self.spec.userland,
             vcpus=float(self.spec.vcpus),
             memory_bytes=self.spec.memory_bytes,
-            readiness=READINESS[self.spec.answers],
+            readiness=words(self.spec.ready) if self.spec.ready else READINESS[self.spec.answers],
             usage_definition=usage_definition(),
             extra={
                 "box": self.spec.box,
@@ -173,7 +174,8 @@ class VagrantProvider:
         command = VagrantCommand(folder, home=home, timeout_s=DESTROY_TIMEOUT_S)
         resource = self._scope.hold("domain", domain)
         try:
-            with VagrantStart(command, listen=self.spec.answers == "port") as start:
+            listens = self.spec.answers == "port" or isinstance(self.spec.ready, Line)
+            with VagrantStart(command, listen=listens, ready=self.spec.ready) as start:
                 text = vagrantfile(
                     self.spec,
                     name=name,
@@ -185,7 +187,7 @@ class VagrantProvider:
                 logs_in = self.spec.until == "login" or self.spec.answers == "ssh"
                 start.run(provider=self.spec.provider, deadline_s=deadline_s, returns=logs_in)
                 with _login(command, folder) if logs_in else nullcontext() as connection:
-                    if connection is not None and self.spec.answers == "ssh":
+                    if connection is not None and "answer" not in start.stopwatch.marks:
                         _answer_by_ssh(connection, start.stopwatch)
                     machine = VagrantMachine(
                         name=name,

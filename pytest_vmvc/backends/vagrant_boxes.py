@@ -78,7 +78,7 @@ def box_folder(
 ) -> Path | None:
     """Find the unpacked box, its newest version where none is asked for."""
     boxes = (home_folder or home()) / "boxes"
-    versions = boxes / name.replace("/", "-VAGRANTSLASH-").replace(":", "-VAGRANTCOLON-")
+    versions = boxes / _folder_name(name)
     wanted = [versions / version] if version is not None else sorted(_folders(versions), key=_age)
     for folder in reversed(wanted):
         # Vagrant 2.4 puts the architecture between version and provider.
@@ -86,6 +86,24 @@ def box_folder(
             if (found / "metadata.json").is_file():
                 return found
     return None
+
+
+def known(name: str) -> Path | None:
+    """Find a box for libvirt in our home or the user's; None where neither has it."""
+    return box_folder(name, None) or box_folder(name, None, home_folder=user_home())
+
+
+def borrow(name: str) -> None:
+    """Let our home see a box of the user's; nothing where it has it, or nobody does."""
+    if box_folder(name, None) is None and box_folder(name, None, home_folder=user_home()):
+        theirs, ours = (place / "boxes" / _folder_name(name) for place in (user_home(), home()))
+        ours.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(FileExistsError):
+            ours.symlink_to(theirs)
+
+
+def _folder_name(name: str) -> str:
+    return name.replace("/", "-VAGRANTSLASH-").replace(":", "-VAGRANTCOLON-")
 
 
 def _folders(place: Path) -> Iterator[Path]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import select
 import selectors
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -14,6 +16,7 @@ from types import TracebackType
 from typing import IO
 
 from pytest_vmvc import process
+from pytest_vmvc.backends import ready as readiness
 from pytest_vmvc.backends.base import ANSWER, Stopwatch, new_nonce
 from pytest_vmvc.backends.vagrant_command import VagrantCommand, meaningful_line
 from pytest_vmvc.errors import LaunchFailed, LaunchTimedOut
@@ -27,6 +30,7 @@ LINES = {
 """What a line of ``vagrant up`` says has been reached. ``cloned``: the disk; ``created``: the
 domain is defined and about to be started; ``address``: it has a lease; ``login``: ssh lets in."""
 
+ADDRESS = re.compile(r"SSH address: (\d+\.\d+\.\d+\.\d+):\d+")
 READ_BYTES = 65536
 KEPT_BYTES = 65536
 """Of a line, of the errors, and of what a payload says: none of them need ever end."""
@@ -36,12 +40,21 @@ class VagrantStart:
     """Runs ``vagrant up`` and takes the times; close it to end what is still going on.
 
     QEMU dials out to a listener on the loopback, gets the nonce, and the machine's payload sends it
-    back: both ways are pushed, nothing is polled.
+    back: both ways are pushed, nothing is polled. With a `Line` the machine's console comes in by
+    that way instead; a port or a page is tried from the moment on that its address is known.
     """
 
-    def __init__(self, command: VagrantCommand, *, listen: bool) -> None:
+    def __init__(
+        self, command: VagrantCommand, *, listen: bool, ready: readiness.Ready | None = None
+    ) -> None:
         self._command = command
         self._nonce = new_nonce()
+        self._line_wanted = ready.text.encode() if isinstance(ready, readiness.Line) else b""
+        self._service = ready if isinstance(ready, readiness.Port | readiness.Http) else None
+        self._probe: threading.Thread | None = None
+        self._probed, self._tell = socket.socketpair()
+        self._closed = False
+        self._ends = 0.0
         self._selector = selectors.DefaultSelector()
         self._listener = socket.create_server(("127.0.0.1", 0)) if listen else None
         self._calls: list[socket.socket] = []
@@ -80,19 +93,20 @@ class VagrantStart:
             self._listener.settimeout(0)
             self._watch(self._listener, self._on_call)
         self.stopwatch = Stopwatch()
+        self._ends = time.monotonic() + deadline_s
         up = self._up = self._command.start_up(provider=provider)
         assert up.stdout is not None
         assert up.stderr is not None
         self._watch(up.stdout, self._on_output)
         self._watch(up.stderr, lambda: self._on_errors(up))
-        ends = time.monotonic() + deadline_s
+        self._watch(self._probed, self._on_probe)
         while missing := self._missing(returns=returns):
-            left_s = ends - time.monotonic()
+            left_s = self._ends - time.monotonic()
             ready = self._selector.select(left_s) if left_s > 0 else []
             if not ready:
                 raise LaunchTimedOut(
                     f"no {' and no '.join(missing)} within {deadline_s:g} s",
-                    hint="see `vmvc doctor`; the box may lack the payload (answers by ssh?)",
+                    hint="see `vmvc doctor`; the box may lack what is waited for",
                 )
             for key, _ in ready:
                 key.data()
@@ -100,7 +114,7 @@ class VagrantStart:
     def _missing(self, *, returns: bool) -> list[str]:
         marks = self.stopwatch.marks
         wanted = {"up": "return of `vagrant up`"} if returns else {}
-        if self._listener is not None:
+        if self._listener is not None or self._service is not None:
             wanted["answer"] = "answer of the payload"
         return [words for mark, words in wanted.items() if mark not in marks]
 
@@ -120,6 +134,8 @@ class VagrantStart:
             for words, mark in LINES.items():
                 if words in text:
                     self.stopwatch.mark(mark)
+            if self._service is not None and (found := ADDRESS.search(text)):
+                self._start_probe(self._service, found[1])
         if not data:
             self._selector.unregister(up.stdout)
             self._ended(up)
@@ -172,7 +188,8 @@ class VagrantStart:
         call.settimeout(process.KILL_GRACE_S)
         self.stopwatch.mark("process")
         self._calls.append(call)
-        call.sendall(f"{self._nonce}\n".encode())
+        if not self._line_wanted:
+            call.sendall(f"{self._nonce}\n".encode())
         self._watch(call, lambda: self._on_answer(call))
 
     def _on_answer(self, call: socket.socket) -> None:
@@ -184,16 +201,40 @@ class VagrantStart:
             self._selector.unregister(call)
             return
         self._heard = (self._heard + data)[-KEPT_BYTES:]
-        if any(found == self._nonce.encode() for found in ANSWER.findall(self._heard)):
+        if self._line_wanted:
+            if self._line_wanted in self._heard:
+                self.stopwatch.mark("answer")
+        elif any(found == self._nonce.encode() for found in ANSWER.findall(self._heard)):
             self.stopwatch.mark("answer")
+
+    def _start_probe(self, service: readiness.Port | readiness.Http, host: str) -> None:
+        if self._probe is not None:
+            return
+
+        def probe() -> None:
+            if readiness.await_service(
+                service, (host, service.port), until=self._ends, over=lambda: self._closed
+            ):
+                self.stopwatch.mark("answer")
+                self._tell.send(b"!")  # wakes who waits for it
+
+        self._probe = threading.Thread(target=probe, name="ready probe", daemon=True)
+        self._probe.start()
+
+    def _on_probe(self) -> None:
+        self._selector.unregister(self._probed)
 
     def close(self) -> None:
         """End ``vagrant up`` if it still runs, and hang up; idempotent."""
+        self._closed = True
+        if self._probe is not None:
+            self._probe.join(process.KILL_GRACE_S)
         up, self._up = self._up, None
         if up is not None:
             if up.poll() is None:
                 process.end_group(up)
             process.close_pipes(up)
         self._selector.close()
-        for open_socket in (*self._calls, *([self._listener] if self._listener else [])):
+        listener = [self._listener] if self._listener else []
+        for open_socket in (*self._calls, *listener, self._probed, self._tell):
             open_socket.close()

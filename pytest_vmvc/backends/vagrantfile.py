@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Literal
 
 import msgspec
 
 from pytest_vmvc.backends import libvirt
+from pytest_vmvc.backends import ready as readiness
 from pytest_vmvc.errors import UsageError
 from pytest_vmvc.model import Tier
 
@@ -31,10 +33,15 @@ class VagrantSpec(msgspec.Struct, frozen=True, kw_only=True):
     tier: Tier
     answers: Literal["port", "ssh"] = "port"
     """``port``: the box's payload answers on a virtio-serial port; ``ssh``: any other box."""
+    ready: readiness.Ready | None = None
+    """When it has answered, of a box that answers by ssh: a line on its first serial port, a port
+    or a page at its address; None: at the first command by ssh."""
     until: Literal["login", "answer"] = "login"
     """``answer``: a start ends there, and `vagrant up` with it; nothing can be run inside."""
     box_file: str = ""
     """Path of the ``.box`` the box was added from: what a user would fetch."""
+    vagrantfile: Path | None = None
+    """Folder with a Vagrantfile that is read before ours, which then names no box."""
 
 
 def ruby_string(text: str) -> str:
@@ -62,7 +69,7 @@ def vagrantfile(
 
     QEMU dials out to ``answer_address``, if given.
     """
-    lines = [f"config.vm.box = {ruby_string(spec.box)}"]
+    lines = [] if spec.vagrantfile else [f"config.vm.box = {ruby_string(spec.box)}"]
     if spec.box_version is not None:
         lines.append(f"config.vm.box_version = {ruby_string(spec.box_version)}")
     lines += [
@@ -74,7 +81,8 @@ def vagrantfile(
         "end",
     ]
     body = "".join(f"  {line}\n" for line in lines)
-    return f'Vagrant.configure("2") do |config|\n{body}end\n'
+    theirs = spec.vagrantfile and f"load {ruby_string(str(spec.vagrantfile / 'Vagrantfile'))}\n"
+    return f'{theirs or ""}Vagrant.configure("2") do |config|\n{body}end\n'
 
 
 def _libvirt_lines(
@@ -100,11 +108,14 @@ def _libvirt_lines(
         lines += ['driver = "qemu"', 'cpu_mode = "custom"', 'cpu_model = "qemu64"']
     if answer_address is not None:
         host, port = answer_address
-        arguments = (
-            "-chardev", f"socket,id=vmvcanswer,host={host},port={port}",
+        devices: tuple[str, ...] = (
             # A high slot, out of the way of those that libvirt hands out itself.
             "-device", "virtio-serial-pci,id=vmvcserial,addr=0x1d",
             "-device", f"virtserialport,bus=vmvcserial.0,chardev=vmvcanswer,name={ANSWER_PORT}",
         )  # fmt: skip
+        if isinstance(spec.ready, readiness.Line):
+            lines.append("serials = []")  # ours is the first one
+            devices = ("-device", "isa-serial,chardev=vmvcanswer")
+        arguments = ("-chardev", f"socket,id=vmvcanswer,host={host},port={port}", *devices)
         lines += [f"qemuargs :value => {ruby_string(word)}" for word in arguments]
     return lines

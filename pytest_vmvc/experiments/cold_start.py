@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import suppress
 from functools import partial
 
 from pytest_vmvc.backends.base import Environment, Provider
-from pytest_vmvc.errors import EnvironmentDied, LaunchTimedOut
+from pytest_vmvc.errors import EnvironmentDied, LaunchTimedOut, NoCommands, UsageError
 from pytest_vmvc.experiments.base import WARM, Recorder, Settings
 from pytest_vmvc.measure import Sample, retried
 from pytest_vmvc.model import Metric, Scalar
 from pytest_vmvc.subjects import Pair
+
+NO_SUCH_PROGRAM = (126, 127)
+"""Exit statuses by which shells and engines say that there is none."""
 
 
 class ColdStart:
@@ -60,7 +62,7 @@ class ColdStart:
             provider.prepare()
             if not pair.warmed(subject):
                 retried(
-                    partial(_warm_up, provider, settings.deadline_s),
+                    partial(_warm_up, pair, subject, settings.deadline_s),
                     partial(record.retry, subject, 0),
                     f"the warm-up of {subject}",
                 )
@@ -85,10 +87,10 @@ class ColdStart:
 def _start(provider: Provider, subject: str, record: Recorder, deadline_s: float) -> Sample:
     try:
         with provider.launch(deadline_s=deadline_s) as environment:
-            ready_s = _first_command(environment)
+            first = _first_command(environment)
             marks = dict(environment.marks)
             return Sample(
-                values={"start_s": marks["answer"], "ready_s": ready_s, **_os_share(marks)},
+                values={"start_s": marks["answer"], **first, **_os_share(marks)},
                 marks=marks,
                 instance=environment.name,
                 riders=record.ride(environment, subject),
@@ -97,10 +99,17 @@ def _start(provider: Provider, subject: str, record: Recorder, deadline_s: float
         return Sample(values={"start_s": deadline_s, "ready_s": deadline_s}, censored=True)
 
 
-def _warm_up(provider: Provider, deadline_s: float) -> None:
-    # One that is too late has warmed what it could.
-    with suppress(LaunchTimedOut), provider.launch(deadline_s=deadline_s) as environment:
-        _first_command(environment)
+def _warm_up(pair: Pair, subject: str, deadline_s: float) -> None:
+    try:
+        with pair.subjects[subject].launch(deadline_s=deadline_s) as environment:
+            _first_command(environment)
+    except LaunchTimedOut as late:
+        # One of ours that is too late has warmed what it could.
+        if pair.source:
+            raise UsageError(
+                f"{pair.source}: {subject} of the pair {pair.name} is never ready: {late.message}",
+                hint="correct its ready probe or its command, or give it time: --vmvc-deadline",
+            ) from late
 
 
 def _ride_only(provider: Provider, subject: str, record: Recorder, deadline_s: float) -> Sample:
@@ -119,9 +128,15 @@ def _os_share(marks: Mapping[str, float]) -> dict[str, Scalar]:
     return {"os_share": 100 * (marks["answer"] - begin) / marks["answer"]}
 
 
-def _first_command(environment: Environment) -> float:
-    done = environment.run(["true"])
+def _first_command(environment: Environment) -> dict[str, Scalar]:
+    """Run one, and take the time; nothing where the environment does not let anybody in."""
+    try:
+        done = environment.run(["true"])
+    except NoCommands:
+        return {}
     ready_s = environment.mark("ready")
+    if done.exit_status in NO_SUCH_PROGRAM:
+        return {}  # an image may hold one program and nothing else
     if done.exit_status != 0:
         raise EnvironmentDied(f"`true` ended with {done.exit_status} in {environment.name}")
-    return ready_s
+    return {"ready_s": ready_s}

@@ -43,6 +43,15 @@ def parametrize(metafunc: pytest.Metafunc) -> None:
     )
 
 
+def unasked(items: Iterable[pytest.Item]) -> list[pytest.Item]:
+    """The items of claims that ask nothing on any pair of this run: pytest has one for each."""
+    return [
+        item
+        for item in items
+        if claim_of(item) and not isinstance(item.callspec.params["reading"], Reading)  # type: ignore[attr-defined]
+    ]
+
+
 def declared(items: Iterable[pytest.Item]) -> tuple[Claim, ...]:
     """The claims among the items, each once; raises `UsageError` where two share an id."""
     found: dict[str, Claim] = {}

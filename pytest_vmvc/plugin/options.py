@@ -14,13 +14,35 @@ if TYPE_CHECKING:
     from pytest_vmvc.compare_command import Limits
     from pytest_vmvc.ledger import RunLog
     from pytest_vmvc.plugin.budgets import Budget
+    from pytest_vmvc.subjects.own import OwnPair
 
 PAIRS = ("minimal", "debian")
 GATES = ("contradictions", "strict", "off")
 KINDS = ("container", "vm", "vagrant")
 MIN_BLOCKS = LEAST
-MEASURING = tuple(
-    f"vmvc_{word}" for word in ("profile", "blocks", "seed", "deadline", "online", "require")
+OWN = "own"
+"""Name of the pair that the options describe."""
+SUBJECTS: Mapping[str, tuple[str, str]] = {
+    "image": ("REF", "image of the container, and of the machine that no other option names"),
+    "command": ("WORDS", "what is run in place of the image's own command"),
+    "ready": ("PROBE", "when a start is over: line:TEXT, port:NUMBER or http:NUMBER/PATH; the same "
+              "for both (default: at the answer of our own payload, which the image's sh runs)"),
+    "box": ("BOX", "machine: name of a box that Vagrant has, or path of its file"),
+    "vagrantfile": ("DIR", "machine: the one of the Vagrantfile in this folder"),
+    "disk": ("FILE", "machine: a bootable disk image, qcow2 or raw; needs --vmvc-ready"),
+    "kernel": ("FILE", "kernel to boot that disk with, instead of its own boot loader"),
+    "initrd": ("FILE", "initramfs that goes with the kernel"),
+    "kernel-parameters": ("WORDS", "kernel parameters that go with it, such as root=/dev/vda1"),
+    "cpus": ("N", "CPUs on both sides"),
+    "memory": ("SIZE", "memory on both sides, such as 512MiB"),
+}  # fmt: skip
+"""Options that describe a pair of one's own, and the keys of its table in pyproject.toml."""
+MEASURING = (
+    *(
+        f"vmvc_{word}"
+        for word in ("profile", "blocks", "seed", "deadline", "online", "require", "runtime")
+    ),
+    *(f"vmvc_{word.replace('-', '_')}" for word in SUBJECTS),
 )
 """Options that make no sense where nothing is measured."""
 _SAVED = pytest.StashKey["RunLog | None"]()
@@ -47,6 +69,8 @@ class Options(NamedTuple):
 
     profile: str
     pairs: tuple[str, ...]
+    own: Mapping[str, OwnPair]
+    runtime: str
     blocks: int
     seed: int | None
     deadline_s: float
@@ -83,9 +107,23 @@ def add(parser: pytest.Parser) -> None:
     )
     option(
         "vmvc-pair",
-        f"pair to measure, {' or '.join(PAIRS)}; may be repeated (default: those of the profile)",
+        f"pair to measure: {', '.join(PAIRS)}, or one of pyproject.toml's [tool.vmvc.pairs.NAME]; "
+        "may be repeated (default: those of the profile, or the one that the options describe)",
         "args",
         action="append",
+        metavar="NAME",
+    )
+    for word, (metavar, text) in SUBJECTS.items():
+        group.addoption(
+            f"--vmvc-{word}",
+            default=None,
+            metavar=metavar,
+            help=f"a pair of your own ({OWN}): {text}" if word == "image" else f"its {text}",
+        )
+    option(
+        "vmvc-runtime",
+        "run the containers of the pairs under this runtime of the engine, such as runsc or crun "
+        "(default: the engine's own)",
         metavar="NAME",
     )
     option(
@@ -199,13 +237,18 @@ def parse(config: pytest.Config) -> Options:
             given = config.getini(name)
         return default if given in (None, "", []) else given
 
-    known = PAIRS if log is None else _pairs(log)
+    own = {} if log else _own(config)
+    known = (*PAIRS, *own) if log is None else _pairs(log)
     profile = _one_of("--vmvc-profile", value("vmvc_profile", "standard"), tuple(PROFILES))
     return Options(
         profile=profile,
         pairs=_all_of(
-            "--vmvc-pair", value("vmvc_pair", known if log else PROFILES[profile].pairs), known
+            "--vmvc-pair",
+            value("vmvc_pair", known if log else (OWN,) if OWN in own else PROFILES[profile].pairs),
+            known,
         ),
+        own=own,
+        runtime=value("vmvc_runtime", ""),
         blocks=_number(
             "--vmvc-blocks", value("vmvc_blocks", PROFILES[profile].blocks), int, MIN_BLOCKS
         ),
@@ -219,6 +262,31 @@ def parse(config: pytest.Config) -> Options:
         redact=bool(value("vmvc_redact", None)),
         **_baseline(config, value("vmvc_baseline", None), value("vmvc_fail_on", "")),
     )
+
+
+def _own(config: pytest.Config) -> dict[str, OwnPair]:
+    """Pairs of the user's own: of the project's file, and of the options; read without a host."""
+    given = {word: config.getoption(f"vmvc_{word.replace('-', '_')}") for word in SUBJECTS}
+    table = {word: text for word, text in given.items() if text is not None}
+    file = config.rootpath / "pyproject.toml"
+    if not table and not file.is_file():
+        return {}
+    from pytest_vmvc.errors import UsageError
+    from pytest_vmvc.subjects import own
+
+    try:
+        pairs = own.read(file, taken=PAIRS) if file.is_file() else {}
+        if table:
+            pairs[OWN] = own.parse(
+                OWN,
+                table,
+                source=" ".join(f"--vmvc-{word}" for word in table),
+                folder=config.invocation_params.dir,
+                taken=tuple(pairs),
+            )
+    except UsageError as error:
+        raise pytest.UsageError(str(error)) from error
+    return pairs
 
 
 def _budgets(config: pytest.Config) -> tuple[Budget, ...]:

@@ -110,7 +110,8 @@ class Session:
                     "permit it, or set VMVC_STATE_DIR to a folder of yours"
                 ) from error
         for number in ENDING_SIGNALS:
-            self._handlers[number] = signal.signal(number, _interrupt)
+            if signal.getsignal(number) is not signal.SIG_IGN:  # as of `nohup`
+                self._handlers[number] = signal.signal(number, _interrupt)
         if self.is_worker:
             _end_with_parent()
         else:
@@ -122,7 +123,10 @@ class Session:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        """Register the readings before any data."""
+        """Register the readings before any data; leave out what asks nothing on these pairs."""
+        if unasked := collection.unasked(items):
+            self.config.hook.pytest_deselected(items=unasked)
+            items[:] = [item for item in items if item not in unasked]
         try:
             claims = collection.declared(items)
         except UsageError as error:
@@ -163,10 +167,17 @@ class Session:
     # --- during ----------------------------------------------------------------------------------
 
     def load_pair(self, name: str) -> Pair:
-        """Make one of the shipped pairs of what this host offers."""
+        """Make a pair, shipped or the user's own, of what this host offers."""
         from pytest_vmvc.subjects import catalog
 
-        return catalog.load(name, self.scope)
+        note = terminal.Progress(self.config).note
+        return catalog.load(
+            name,
+            self.scope,
+            own=self.options.own,
+            runtime=self.options.runtime,
+            progress=lambda step, _: note(step, 0, 1),
+        )
 
     def lab(self, load: Callable[[str], Pair], watch: Watch) -> Lab:
         """The bench of this process."""
@@ -432,10 +443,14 @@ class Session:
             )
 
     def _check_required(self) -> None:
-        if not self.options.require:
-            return
         from pytest_vmvc.subjects import catalog
 
+        own = [self.options.own[name] for name in self.options.pairs if name in self.options.own]
+        if own or self.options.runtime:
+            try:
+                catalog.check(own, self.options.runtime)
+            except UsageError as error:
+                raise pytest.UsageError(str(error)) from error
         for kind in self.options.require:
             gap = catalog.requirement(kind, self.scope)
             if gap is not None:

@@ -89,7 +89,7 @@ def header(session: Session) -> list[str]:
     ]
     for name in chosen.pairs:
         try:
-            pair = catalog.load(name, session.scope)
+            pair = session.load_pair(name)
         except VmvcError as error:
             lines.append(f"vmvc: pair {name}: {error}")
             continue

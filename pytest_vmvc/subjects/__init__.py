@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_vmvc.backends.base import Environment, Provider
-from pytest_vmvc.errors import Unavailable
+from pytest_vmvc.errors import NoCommands, Unavailable
 
 if TYPE_CHECKING:
     from pytest_vmvc.subjects.builders import Builder
@@ -27,6 +27,8 @@ class Pair:
 
     name: str
     subjects: Mapping[str, Provider]
+    source: str = ""
+    """Where a user defined it; empty: it is shipped."""
     missing: Mapping[str, Unavailable] = field(default_factory=dict)
     userlands: tuple[Provider, ...] = ()
     missing_userland: Unavailable | None = None
@@ -55,11 +57,21 @@ class Pair:
         gone = {key: gap for key, gap in zip(self.subjects, gaps, strict=False) if gap}
         lands = list(zip(self.userlands, gaps[len(self.subjects) :], strict=True))
         return replace(
+            self._without(gone),
+            userlands=tuple(one for one, gap in lands if gap is None),
+            missing_userland=next((gap for _, gap in lands if gap), self.missing_userland),
+        )
+
+    def open(self, closed: NoCommands) -> Pair:
+        """The pair without the subjects that let nobody in, for which that is the reason."""
+        shut = [k for k, one in self.subjects.items() if one.facts.extra.get("commands") is False]
+        return self._without(dict.fromkeys(shut, closed)) if shut else self
+
+    def _without(self, gone: Mapping[str, Unavailable]) -> Pair:
+        return replace(
             self,
             subjects={key: one for key, one in self.subjects.items() if key not in gone},
             missing={**self.missing, **gone},
-            userlands=tuple(one for one, gap in lands if gap is None),
-            missing_userland=next((gap for _, gap in lands if gap), self.missing_userland),
         )
 
     def other(self, name: str) -> Provider:
@@ -119,6 +131,7 @@ def pair(
     name: str,
     offers: Mapping[str, Callable[[], Provider]],
     *,
+    source: str = "",
     userlands: Mapping[str, Callable[[], Provider]] | None = None,
     others: Mapping[str, Callable[[], Provider]] | None = None,
     builders: Mapping[str, Builder] | None = None,
@@ -136,6 +149,7 @@ def pair(
     found_userlands = [_available(offer) for offer in (userlands or {}).values()]
     return Pair(
         name=name,
+        source=source,
         subjects=subjects,
         missing=missing,
         others=others or {},

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import replace
 from functools import cache, partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
-from pytest_vmvc.backends.base import Provider
+from pytest_vmvc.backends.base import Progress, Provider
 from pytest_vmvc.errors import Unavailable, UsageError
 from pytest_vmvc.model import Tier
 from pytest_vmvc.resources import RunScope
@@ -20,11 +23,13 @@ from pytest_vmvc.subjects import (
     foreign,
     klibc,
     minimal,
+    own_offers,
     pair,
     platforms,
     registry,
 )
 from pytest_vmvc.subjects.builders import Builder, ImageBuilder, MachineBuilder
+from pytest_vmvc.subjects.own import OwnPair
 
 if TYPE_CHECKING:
     from pytest_vmvc.backends.qemu import QemuProvider
@@ -35,22 +40,49 @@ MACHINE_CPUS = 2
 """Most CPUs of the Vagrant machine; a distribution's boot is work for more than one."""
 
 
-def load(name: str, scope: RunScope) -> Pair:
-    """Make a shipped pair by name; raises `UsageError` on a name that is not known."""
-    if name not in PAIRS:
-        raise UsageError(f"there is no pair {name}", hint=f"one of {', '.join(PAIRS)}")
+def load(
+    name: str,
+    scope: RunScope,
+    *,
+    own: Mapping[str, OwnPair] = MappingProxyType({}),
+    runtime: str = "",
+    progress: Progress = lambda *_: None,
+) -> Pair:
+    """Make a pair by name, shipped or of the user's ``own``.
+
+    ``runtime``: the engine's runtime for the pair's container; empty: its default. Raises
+    `UsageError` on a name that is not known and on what is wrong in a pair of one's own.
+    """
+    if name in own:
+        offers = own_offers.offers(own[name], scope, tier=tier, runtime=runtime, progress=progress)
+    elif name in PAIRS:
+        offers = {key: partial(offer, scope) for key, offer in PAIRS[name].items()}
+        if runtime:
+            offers["container"] = partial(_under, runtime, offers["container"])
+    else:
+        raise UsageError(f"there is no pair {name}", hint=f"one of {', '.join((*PAIRS, *own))}")
 
     def bound(offers: Mapping[str, Offer]) -> dict[str, Callable[[], Provider]]:
         return {key: partial(offer, scope) for key, offer in offers.items()}
 
     return pair(
         name,
-        bound(PAIRS[name]),
+        offers,
+        source=own[name].source if name in own else "",
         userlands=bound(USERLANDS),
         others=bound(OTHERS),
         builders=_builders(name, scope),
         workdir=scope.workdir,
     )
+
+
+def _under(runtime: str, offer: Callable[[], Provider]) -> Provider:
+    """The same container under another runtime of the engine."""
+    from pytest_vmvc.backends.docker import DockerProvider
+
+    made = offer()
+    assert isinstance(made, DockerProvider)
+    return made.bound(replace(made.spec, runtime=runtime))
 
 
 def _builders(name: str, scope: RunScope) -> dict[str, Builder]:
@@ -70,6 +102,22 @@ def requirement(kind: str, scope: RunScope) -> Unavailable | None:
         return REQUIREMENTS[kind](scope).probe()
     except Unavailable as gap:
         return gap
+
+
+def check(own: Iterable[OwnPair], runtime: str) -> None:
+    """Raise `UsageError` for what a user named and this host's engine or Vagrant does not have."""
+    from pytest_vmvc.backends.docker import engine_summary
+
+    for one in own:
+        own_offers.check(one)
+    if runtime:
+        with suppress(Unavailable):
+            known = engine_summary()["runtimes"]
+            if runtime not in known:
+                raise UsageError(
+                    f"the engine has no runtime {runtime}",
+                    hint=f"one of {', '.join(known)}; others are made known to it in its settings",
+                )
 
 
 @cache
@@ -155,7 +203,7 @@ def _bare_machine(scope: RunScope) -> QemuProvider:
         kernel=found.kernel,
         initrd=found.initrd,
         accelerator=tier(),
-        digest=artefact_digest(found.kernel_digest, found.initrd_digest),
+        digest=artefact_digest(kernel=found.kernel_digest, initrd=found.initrd_digest),
         userland=f"{found.userland}, Linux {found.kernel_release}",
         fetch_bytes=found.fetch_bytes,
     )

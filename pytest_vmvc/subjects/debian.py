@@ -12,11 +12,9 @@ import io
 import json
 import os
 import platform
-import shutil
 import tarfile
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -24,12 +22,13 @@ import msgspec
 from pytest_vmvc import process
 from pytest_vmvc.backends.base import Progress
 from pytest_vmvc.errors import Unavailable
-from pytest_vmvc.subjects import store
+from pytest_vmvc.subjects import store, unpacking
 from pytest_vmvc.subjects.apt import AptSource, host_source
 from pytest_vmvc.subjects.disk import TOOLS, find_tool, write_disk
 from pytest_vmvc.subjects.guest import CUSTOMIZE
 from pytest_vmvc.subjects.image import ensure_image
 from pytest_vmvc.subjects.packages import extra_packages, read_packages
+from pytest_vmvc.subjects.unpacking import scratch_folder, unpacked
 
 NAME = "debian"
 REPOSITORY = "vmvc/debian"
@@ -45,7 +44,6 @@ SPACE_NEEDED_BYTES = 2 << 30
 """Free space that a build wants: two roots, a raw disk, a box."""
 
 BOOTSTRAP_TIMEOUT_S = 900.0
-PACK_TIMEOUT_S = 300.0
 BASE, BOX = "base.tar", "debian.box"
 
 # A box knows what is in it: without the guest's name Vagrant asks the machine, one command for each
@@ -154,7 +152,7 @@ def _artefacts(found: store.StoredArtefact) -> DebianArtefacts:
 
 
 def _require_tools() -> None:
-    tools = ("mmdebstrap", "tar", *TOOLS, *(() if os.geteuid() == 0 else ("newuidmap",)))
+    tools = dict.fromkeys(("mmdebstrap", *unpacking.TOOLS, *TOOLS))
     missing = [tool for tool in tools if find_tool(tool) is None]
     if platform.machine() != "x86_64":
         raise Unavailable(
@@ -167,7 +165,7 @@ def _require_tools() -> None:
 
 def _build(folder: Path, source: AptSource, progress: Progress) -> Mapping[str, str]:
     store.require_space(folder, SPACE_NEEDED_BYTES)
-    with _scratch(folder) as (scratch, helper):
+    with scratch_folder(folder) as (scratch, helper):
         progress("debian: root file system of the image", 0.0)
         _bootstrap(folder / BASE, source, include=(), customize="")
         progress("debian: the same root as a machine", 0.2)
@@ -177,7 +175,7 @@ def _build(folder: Path, source: AptSource, progress: Progress) -> Mapping[str, 
         extra = extra_packages(base_packages, machine_packages)
         progress("debian: bootable disk", 0.6)
         disk = scratch / "box.img"
-        with _unpacked(machine, scratch, helper) as root:
+        with unpacked(machine, scratch, helper) as root:
             write_disk(root, disk, scratch=scratch, disk_bytes=DISK_BYTES, helper=helper)
         progress("debian: box", 0.75)
         _pack_box(disk, folder / BOX, _vagrantfile(source))
@@ -187,42 +185,6 @@ def _build(folder: Path, source: AptSource, progress: Progress) -> Mapping[str, 
         "packages": str(len(base_packages)),
         "extra_packages": "\n".join(f"{name} {extra[name]}" for name in sorted(extra)),
     }
-
-
-@contextmanager
-def _scratch(folder: Path) -> Iterator[tuple[Path, Sequence[str]]]:
-    """A folder for what the build throws away, and what runs a command as root inside of it.
-
-    An ordinary user's root is a mapped user id, which cannot enter a private home.
-    """
-    helper = () if os.geteuid() == 0 else ("mmdebstrap", "--unshare-helper")
-    place = tempfile.mkdtemp(prefix=".scratch-", dir=folder if not helper else "/var/tmp")  # noqa: S108 -- a fresh folder of mkdtemp
-    scratch = Path(place)
-    scratch.chmod(0o755)
-    try:
-        yield scratch, helper
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-
-
-@contextmanager
-def _unpacked(archive: Path, scratch: Path, helper: Sequence[str]) -> Iterator[Path]:
-    """Unpack a root and remove the archive; device nodes are left out, the kernel makes them."""
-    outer = scratch / "root"
-    outer.mkdir()
-    if helper:
-        outer.chmod(0o777)  # the helper unpacks under another user id
-    root = outer / "fs"
-    try:
-        process.run([*helper, "mkdir", "-m", "0755", root], timeout_s=PACK_TIMEOUT_S)
-        process.run(
-            [*helper, "tar", "-xpf", archive, "-C", root, "--numeric-owner", "--exclude=./dev/*"],
-            timeout_s=PACK_TIMEOUT_S,
-        )
-        archive.unlink()
-        yield root
-    finally:
-        process.run([*helper, "rm", "-rf", root], timeout_s=PACK_TIMEOUT_S, check=False)
 
 
 def _bootstrap(target: Path, source: AptSource, *, include: Sequence[str], customize: str) -> None:

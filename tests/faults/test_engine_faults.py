@@ -20,9 +20,9 @@ from docker import APIClient
 
 from pytest_vmvc import ledger
 from pytest_vmvc.backends import docker_container, docker_engine, docker_reaper, docker_start
+from pytest_vmvc.backends.base import PAYLOAD
 from pytest_vmvc.backends.docker import ContainerSpec, DockerProvider, DockerReaper, import_image
 from pytest_vmvc.backends.docker_engine import Deadline, Engine, until
-from pytest_vmvc.backends.docker_start import PAYLOAD
 from pytest_vmvc.backends.second_engine import second_engine_gap
 from pytest_vmvc.clean import destroy_run
 from pytest_vmvc.errors import (

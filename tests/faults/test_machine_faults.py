@@ -216,7 +216,9 @@ class TestNoAnswer:
 def test_a_damaged_kernel_is_noticed_before_it_is_booted(spec, scope, tmp_path):
     kernel = tmp_path / "vmlinux"
     shutil.copy(spec.kernel, kernel)
-    digest = artefact_digest(f"sha256:{sha256(spec.kernel)}", f"sha256:{sha256(spec.initrd)}")
+    digest = artefact_digest(
+        kernel=f"sha256:{sha256(spec.kernel)}", initrd=f"sha256:{sha256(spec.initrd)}"
+    )
     own = msgspec.structs.replace(spec, kernel=kernel, digest=digest)
     QemuProvider(own, scope).prepare()
     with kernel.open("r+b") as file:
