@@ -13,6 +13,7 @@ from pytest_vmvc.backends.docker_engine import Engine, unavailable
 from pytest_vmvc.backends.docker_images import (
     import_image,
     inspect_image,
+    instructions,
     load_image,
     remove_image,
     save_image,
@@ -93,7 +94,8 @@ def laden_image(
                 tar.add(tree, TREE)
         except (OSError, tarfile.TarError, ValueError) as error:
             raise BuildFailed(f"the file tree cannot be packed: {error}") from error
-        import_image(rootfs, name, "tree", timeout_s=LOAD_TIMEOUT_S, engine=engine)
+        changes = instructions(inspect_image(engine, source.spec.image) or {})
+        import_image(rootfs, name, "tree", changes=changes, timeout_s=LOAD_TIMEOUT_S, engine=engine)
         yield Laden(provider=source.bound(replace(source.spec, image=ref)))
 
 
