@@ -118,7 +118,11 @@ def await_service(
     with ThreadPoolExecutor(1) as there:
 
         def attempt() -> _Attempt:
-            made = there.submit(_socket_in, namespace).result() if namespace else socket.socket()
+            made = (
+                there.submit(_socket_in, namespace).result(RESPONSE_S)
+                if namespace
+                else socket.socket()
+            )
             return _Attempt(ready, address, made)
 
         return _await(attempt, until=until, over=over, accepted=accepted)
@@ -141,7 +145,7 @@ def _await(
     accepted: Callable[[], bool],
 ) -> str | None:
     attempts: list[_Attempt] = []
-    seen = "nothing accepts a connection"
+    seen = ""
     try:
         while time.monotonic() < until and not over():
             if not attempts or attempts[-1].is_late:
@@ -156,7 +160,8 @@ def _await(
                     one.close()
                     attempts.remove(one)
             time.sleep(TICK_S)
-        return next((one.seen for one in attempts if one.seen), seen)
+        waiting = next((one.seen for one in attempts if one.seen), "")
+        return seen or waiting or "nothing accepts a connection"
     finally:
         for one in attempts:
             one.close()

@@ -192,7 +192,8 @@ class VagrantProvider:
                     answer_address=start.address,
                 )
                 (folder / "Vagrantfile").write_text(text, encoding="utf-8")
-                logs_in = self.spec.until == "login" or self.spec.answers == "ssh"
+                by_ssh = self.spec.answers == "ssh" and self.spec.ready is None
+                logs_in = self.spec.until == "login" or by_ssh
                 start.run(provider=self.spec.provider, deadline_s=deadline_s, returns=logs_in)
                 with _login(command, folder) if logs_in else nullcontext() as connection:
                     if connection is not None and "answer" not in start.stopwatch.marks:
