@@ -117,5 +117,5 @@ def test_the_tutorial_from_an_empty_folder_to_a_verdict(tmp_path: Path) -> None:
         first, tmp_path / "vmvc-results" / "latest"
     }  # fmt: skip
     again = reader.verdicts(other)
-    assert again["container-within-a-minute"] == "NOT TESTABLE"
-    assert again["vm-within-a-minute"] in OPEN
+    assert set(again) == {"vm-within-a-minute", "container-within-a-minute"}
+    assert set(again.values()) <= OPEN
