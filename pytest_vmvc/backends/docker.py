@@ -114,7 +114,7 @@ class DockerProvider:
             usage_definition=USAGE_DEFINITION,
             extra={
                 "image": self.spec.image,
-                **({} if self.spec.shell else {"commands": False}),
+                **({} if self.spec.has_shell else {"commands": False}),
                 "security_options": ", ".join(summary["security_options"]) or "none",
             },
         )

@@ -48,7 +48,7 @@ class ContainerSpec:
     """The payload, which goes on running; empty: the image's own command."""
     ready: readiness.Ready | None = None
     """When it has answered; None: when it has printed ``vmvc:nonce $VMVC_NONCE``."""
-    shell: bool = True
+    has_shell: bool = True
     """Whether the image has one; without, no command can be run inside."""
     memory_bytes: int | None = None
     """Limit of memory, swap included; None: no limit."""

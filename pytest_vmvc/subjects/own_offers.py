@@ -90,7 +90,7 @@ def _container(own: OwnPair, scope: RunScope, runtime: str) -> Provider:
         userland=f"image {own.image}",
         argv=own.argv,
         ready=own.ready,
-        shell=has_shell(Engine(), own.image, scope),
+        has_shell=has_shell(Engine(), own.image, scope),
         vcpus=own.cpus,
         memory_bytes=own.memory_bytes,
         runtime=runtime or None,
