@@ -100,9 +100,10 @@ def _engines(log: RunLog) -> Iterator[str]:
 
 
 def labelled(runs: Iterable[Digest]) -> tuple[Digest, ...]:
-    """The runs, each with a label of its own: its host's name, with the date where that is needed.
+    """The runs, each with a label of its own: its host's name, and where that is needed the date.
 
-    Of several that began in one minute on hosts of one name, the run's id tells which.
+    Those of several hosts that were measured at once are told by what they were called there. Of
+    several that began in one minute on hosts of one name, the run's id tells which.
     """
     same: dict[str, list[Digest]] = {}
     for run in (runs := list(runs)):
@@ -125,6 +126,10 @@ def _name(run: Digest) -> str:
     return run.run.host.name if run.run else run.source
 
 
+def _called(run: Digest) -> str:
+    return f"{_name(run)} ({run.run.gateway})" if run.run and run.run.gateway else _name(run)
+
+
 def _dated(length: int) -> Callable[[Digest], str]:
     def name(run: Digest) -> str:
         if run.run is None:
@@ -138,4 +143,4 @@ def _full(run: Digest) -> str:
     return f"{_dated(16)(run)}, {run.run.run_id}" if run.run else run.source
 
 
-_NAMES: Final[tuple[Callable[[Digest], str], ...]] = (_name, _dated(10), _dated(16), _full)
+_NAMES: Final[tuple[Callable[[Digest], str], ...]] = (_name, _called, _dated(10), _dated(16), _full)

@@ -476,6 +476,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, tag_field="record", tag="ru
     host: Host
     evidence_from: str = ""
     """Id of the run that measured the evidence, on ``host``; empty: this run did."""
+    gateway: str = ""
+    """What the host was called where several were measured at once; empty: it was alone."""
 
     @property
     def measured_by(self) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_vmvc.plugin import options
+from pytest_vmvc.plugin import host_link, options
 
 pytest_plugins = ("pytest_vmvc.plugin.fixtures",)
 
@@ -22,7 +22,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
     """With ``--vmvc`` open the session, and run the article where no path was given."""
-    if options.active(config):
+    host_link.take_over(config)
+    if not options.active(config):
+        return
+    if host_link.has_hosts(config):
+        from pytest_vmvc.plugin.hosts import HostsSession
+
+        config.pluginmanager.register(HostsSession(config), HostsSession.NAME)
+    else:
         from pytest_vmvc.plugin.session import Session
 
         config.pluginmanager.register(Session(config), Session.NAME)

@@ -25,7 +25,7 @@ from pytest_vmvc.lab import Lab
 from pytest_vmvc.ledger import LedgerWriter
 from pytest_vmvc.model import SCHEMA_VERSION, End, Host, Reading, Record, Result, Run
 from pytest_vmvc.paths import put, state_dir
-from pytest_vmvc.plugin import baseline, collection, gate, options, terminal
+from pytest_vmvc.plugin import baseline, collection, gate, host_link, options, terminal
 from pytest_vmvc.plugin.baseline import Baseline
 from pytest_vmvc.resources import RunScope
 from pytest_vmvc.saved import SavedBench
@@ -52,6 +52,7 @@ class Session:
         self.options = options.parse(config)
         self.saved = options.saved(config)
         self.is_worker = hasattr(config, "workerinput")
+        self.link = host_link.of(config)
         self.scope = RunScope(watched=True)
         self.results: list[Result] = []
         self.problems = list(self.saved.problems) if self.saved else []
@@ -111,11 +112,14 @@ class Session:
                 ) from error
         for number in ENDING_SIGNALS:
             if signal.getsignal(number) is not signal.SIG_IGN:  # as of `nohup`
-                self._handlers[number] = signal.signal(number, _interrupt)
+                self._handlers[number] = signal.signal(number, interrupt)
         if self.is_worker:
             _end_with_parent()
+            if self.link:
+                self._sweep_dead_runs()
+                self._leave_out(self.link)
         else:
-            self._check_output()
+            check_output(self.options.output)
             self._baseline()
             if not self.saved:
                 self._sweep_dead_runs()
@@ -141,8 +145,11 @@ class Session:
         self._runner = self.config.pluginmanager.get_plugin("dsession") or session
         asked = [wanted for item in session.items for wanted in collection.experiments_of(item)]
         # A worker does not know which pairs it will be given, so it only shares what it starts.
-        self._wanted = [w for w in asked if not self.is_worker or carrier_of(w[0])]
+        alone = self.link or not self.is_worker
+        self._wanted = [w for w in asked if alone or carrier_of(w[0])]
         self._readings = collection.readings_by_experiment(session.items)
+        if self._has_claims and self.link:
+            self._introduce(self.link)
         if self._has_claims and not self.is_worker and not self.config.option.collectonly:
             try:
                 self._ledger()
@@ -170,13 +177,12 @@ class Session:
         """Make a pair, shipped or the user's own, of what this host offers."""
         from pytest_vmvc.subjects import catalog
 
-        note = terminal.Progress(self.config).note
         return catalog.load(
             name,
             self.scope,
             own=self.options.own,
             runtime=self.options.runtime,
-            progress=lambda step, _: note(step, 0, 1),
+            progress=lambda step, _: self._note(step, 0, 1),
         )
 
     def lab(self, load: Callable[[str], Pair], watch: Watch) -> Lab:
@@ -186,7 +192,7 @@ class Session:
                 load=load,
                 host=self.host,
                 sink=self.record,
-                note=terminal.Progress(self.config).note,
+                note=self._note,
                 settings=Settings(
                     blocks=self.options.blocks,
                     seed=self.options.seed or 0,
@@ -244,7 +250,13 @@ class Session:
         return self._accepted
 
     def record(self, record: Record) -> None:
-        """Write it down now; a worker hands it to the controller with its next report."""
+        """Write it down now; a worker hands it to the controller with its next report.
+
+        One that stands for a host sends it at once.
+        """
+        if self.link:
+            self.link.record(record)
+            return
         if self.is_worker:
             self._pending.append(record)
             return
@@ -296,19 +308,18 @@ class Session:
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
         """Destroy what is left, close the results file, write the report, whatever happened."""
         self._destroy_held()
+        if self.link:
+            for problem in self.problems:
+                self.link.problem(problem)
+            if self._has_claims:
+                self.link.record(self._end(int(exitstatus)))
+            self.link.close()
         if self._writer is not None:
             self.exceeded = self._exceeded(self._writer.path)
             if self.exceeded and exitstatus == pytest.ExitCode.OK:
                 session.exitstatus = exitstatus = pytest.ExitCode.TESTS_FAILED
-            status = int(exitstatus)
-            end = End(
-                ended=_now(),
-                exit_status=status,
-                duration_s=time.monotonic() - self._started,
-                interrupted=status == pytest.ExitCode.INTERRUPTED,
-            )
             try:
-                self._writer.append(end)
+                self._writer.append(self._end(int(exitstatus)))
             except LedgerError as error:
                 self._unwritten = self._unwritten or error
             self._writer.close()
@@ -350,7 +361,7 @@ class Session:
     def _choose_article(self) -> None:
         """Without a path, run the article's claims, from wherever they are installed."""
         given = self.config.args_source is pytest.Config.ArgsSource.ARGS
-        if not given and not self.is_worker:
+        if not given:
             import claims
 
             self.config.args[:] = [str(Path(next(iter(claims.__path__))))]
@@ -358,31 +369,52 @@ class Session:
             from pytest_vmvc.plugin import budgets
 
             budgets.asked[:] = self.options.budgets
-            if not self.is_worker:
-                self.config.args.append(str(gate.BUDGETS))
+            self.config.args.append(str(gate.BUDGETS))
 
     def _ledger(self) -> LedgerWriter:
         if self._writer is None:
             self._writer = LedgerWriter(self._results_file)
-            origin = self.saved.run if self.saved else None
-            if origin is None:
+            if not (self.saved and self.saved.run):
                 with suppress(OSError):  # a name more for the folder, where that can be had
-                    _point_latest_at(self._results_file.parent)
-            self._writer.append(
-                Run(
-                    schema=SCHEMA_VERSION,
-                    run_id=self.scope.run_id,
-                    started=self._began.isoformat(timespec="seconds"),
-                    command=("pytest", *self.config.invocation_params.args),
-                    profile=origin.profile if origin else self.options.profile,
-                    seed=self.options.seed or 0,
-                    version=version("pytest-vmvc"),
-                    readings_hash=self._readings_hash,
-                    host=self.host(),
-                    evidence_from=origin.measured_by if origin else "",
-                )
-            )
+                    point_latest_at(self._results_file.parent)
+            self._writer.append(self._run())
         return self._writer
+
+    def _introduce(self, link: host_link.Link) -> None:
+        """Say which host this is and what it has; then its results file can begin."""
+        link.say(f"{self.host().name}, tier {self.host().tier}")
+        for line in terminal.header(self)[1:]:
+            link.say(line.removeprefix("vmvc: "))
+        link.record(self._run())
+
+    def _run(self) -> Run:
+        origin = self.saved.run if self.saved else None
+        words = map(str, self.config.invocation_params.args)
+        return Run(
+            schema=SCHEMA_VERSION,
+            run_id=self.scope.run_id,
+            started=self._began.isoformat(timespec="seconds"),
+            command=("pytest", *(host_link.without_hosts(words) if self.link else words)),
+            profile=origin.profile if origin else self.options.profile,
+            seed=self.options.seed or 0,
+            version=version("pytest-vmvc"),
+            readings_hash=self._readings_hash,
+            host=self.host(),
+            evidence_from=origin.measured_by if origin else "",
+            gateway=getattr(self.config, "workerinput", {})["workerid"] if self.link else "",
+        )
+
+    def _end(self, status: int) -> End:
+        return End(
+            ended=now(),
+            exit_status=status,
+            duration_s=time.monotonic() - self._started,
+            interrupted=status == pytest.ExitCode.INTERRUPTED,
+        )
+
+    def _note(self, what: str, done: int, of: int) -> None:
+        note = self.link.note if self.link else terminal.Progress(self.config).note
+        note(what, done, of)
 
     def _write_report(self, ledger: Path) -> None:
         from pytest_vmvc import report
@@ -429,18 +461,13 @@ class Session:
         except OSError as error:
             self.problems.append(f"{path} could not be written: {error.strerror or error}")
 
-    def _check_output(self) -> None:
-        """Better now than after the first experiment."""
+    def _leave_out(self, link: host_link.Link) -> None:
+        """End where this host lacks what is required; the others go on."""
         try:
-            self.options.output.mkdir(parents=True, exist_ok=True)
-            writable = os.access(self.options.output, os.W_OK | os.X_OK)
-            reason = "no permission to write there"
-        except OSError as error:
-            writable, reason = False, error.strerror or str(error)
-        if not writable:
-            raise pytest.UsageError(
-                f"--vmvc-output={self.options.output}: {reason}; choose another folder"
-            )
+            self._check_required()
+        except pytest.UsageError as error:
+            link.unusable(str(error))
+            pytest.exit(str(error), returncode=pytest.ExitCode.USAGE_ERROR)
 
     def _check_required(self) -> None:
         from pytest_vmvc.subjects import catalog
@@ -478,14 +505,28 @@ class Session:
                 )
 
 
-def _point_latest_at(folder: Path) -> None:
+def check_output(folder: Path) -> None:
+    """Better now than after the first experiment; raises `pytest.UsageError`."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        writable = os.access(folder, os.W_OK | os.X_OK)
+        reason = "no permission to write there"
+    except OSError as error:
+        writable, reason = False, error.strerror or str(error)
+    if not writable:
+        raise pytest.UsageError(f"--vmvc-output={folder}: {reason}; choose another folder")
+
+
+def point_latest_at(folder: Path) -> None:
+    """Make ``latest`` beside a run's folder lead to it; raises OSError."""
     link = folder.parent / "latest"
     fresh = folder.parent / f".latest-{os.getpid()}"
     fresh.symlink_to(folder.name)
     fresh.replace(link)
 
 
-def _interrupt(_number: int, _frame: FrameType | None) -> None:
+def interrupt(_number: int, _frame: FrameType | None) -> None:
+    """End as Ctrl-C does: a handler of signals."""
     raise KeyboardInterrupt
 
 
@@ -496,5 +537,6 @@ def _end_with_parent() -> None:
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
-def _now() -> str:
+def now() -> str:
+    """This moment, as results have it."""
     return datetime.now(UTC).isoformat(timespec="seconds")

@@ -66,9 +66,17 @@ class Progress:
                 self._reporter.rewrite("", erase=True)
                 self._reporter.write_line(text)
             else:
-                self._reporter.ensure_newline()
+                fresh_line(self._reporter)
                 self._reporter.write_line(text)
             self._reporter.flush()  # the next one may be a long wait away
+
+
+def fresh_line(reporter: Any) -> None:  # noqa: ANN401 - pytest's own is private
+    """Begin a line, also behind the dots of workers, which pytest's own way does not know of."""
+    reporter.ensure_newline()
+    writer = reporter.config.get_terminal_writer()
+    if writer.width_of_current_line:
+        writer.line()
 
 
 def header(session: Session) -> list[str]:
@@ -112,7 +120,7 @@ def summary(session: Session, reporter: Any) -> None:  # noqa: ANN401 - pytest's
     if verbosity >= 0:
         width = reporter.config.get_terminal_writer().fullwidth
         for line in listing(session.results, width, sentences=verbosity > 0):
-            _write(reporter, line)
+            write(reporter, line)
         reporter.write_line("")
     claims = len({result.claim for result in session.results})
     reporter.write_line(f"{counted(session.results)} ({claims} claim{'' if claims == 1 else 's'})")
@@ -126,7 +134,7 @@ def summary(session: Session, reporter: Any) -> None:  # noqa: ANN401 - pytest's
         reporter.write_line(f"report:  {session.report_path}")
 
 
-def _write(reporter: Any, line: Line) -> None:  # noqa: ANN401 - pytest's own is private
+def write(reporter: Any, line: Line) -> None:  # noqa: ANN401 - pytest's own is private
     """A line, the verdict's word in its colour."""
     if line.verdict is None:
         reporter.write_line(line.text, bold=line.heading)

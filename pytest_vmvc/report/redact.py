@@ -70,7 +70,8 @@ folders are left out."""
 def _nameless(run: Run | None, stand_in: str) -> Run | None:
     if run is None:
         return None
-    return msgspec.structs.replace(run, host=msgspec.structs.replace(run.host, name=stand_in))
+    host = msgspec.structs.replace(run.host, name=stand_in)
+    return msgspec.structs.replace(run, host=host, gateway="")
 
 
 def _names(host: str, words: Collection[str]) -> re.Pattern[str] | None:

@@ -1,0 +1,524 @@
+"""``--vmvc --dist each``: every gateway of pytest-xdist is a host, and each runs every claim.
+
+This is the controller's side: it measures nothing itself. The hosts are asked beforehand whether
+they can; what each measures is written into a results file of its own as it comes. One that dies or
+falls silent is taken out, and nobody waits for it: pytest-xdist would start it again and again.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Generator, Iterator
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import pytest
+
+from pytest_vmvc.errors import LedgerError, UsageError, VmvcError
+from pytest_vmvc.ledger import LedgerWriter
+from pytest_vmvc.model import End, Record, Result, Run
+from pytest_vmvc.plugin import host_link, host_list, options, terminal
+from pytest_vmvc.plugin.host_list import Spec
+from pytest_vmvc.plugin.scheduling import HostScheduling
+from pytest_vmvc.plugin.session import (
+    ENDING_SIGNALS,
+    JOB_SUMMARY,
+    check_output,
+    interrupt,
+    now,
+    point_latest_at,
+)
+from pytest_vmvc.text import visible_line
+
+PULSE_S = 10.0
+"""Seconds between two signs of life of a host that is at work."""
+SILENT_S = 90.0
+"""Seconds without any after which a host is given up."""
+START_S = 180.0
+"""Seconds until the first one: a host may have to import everything from a slow disk."""
+LOOK_S = 0.5
+REFUSED: Final = ("vmvc_baseline", "vmvc_from", "vmvc_fail_on")
+"""Options that are about one host."""
+OUTCOMES: Final = ("passed", "failed", "error", "skipped", "xfailed", "xpassed")
+
+
+class HostRun:
+    """A host of the list: its results file, and what became of it."""
+
+    def __init__(self, spec: Spec, folder: Path) -> None:
+        self.spec = spec
+        self.path = folder / spec.id / "results.jsonl"
+        self.report: Path | None = None
+        self.name = ""
+        self.results: list[Result] = []
+        self.problems: list[str] = []
+        self.out = ""
+        """Why it was left out before it measured anything."""
+        self.lost = ""
+        """Why it did not come to its end."""
+        self.running = ""
+        """The test that it is at."""
+        self.node: Any = None
+        self.channel: Any = None
+        self.put: Callable[[Any], None] | None = None
+        self.over = False
+        """Its end, of whatever kind, is on its way to pytest-xdist; nothing else is passed on."""
+        self.down = False
+        """Its end has arrived there."""
+        self.began = self.heard = time.monotonic()
+        self.answered = False
+        self._writer: LedgerWriter | None = None
+        self._ended = False
+        self._lock = threading.Lock()
+
+    @property
+    def label(self) -> str:
+        """Its names: that of its gateway, how it is reached, and its own."""
+        own = f", host {self.name}" if self.name else ""
+        return f"{self.spec.id} ({self.spec.shown}{own})"
+
+    def write(self, record: Record) -> None:
+        """Write it down now, for good; raises `LedgerError`."""
+        with self._lock:
+            if self._ended:
+                return  # it was given up, and its file is closed
+            if isinstance(record, Run):
+                self.name = record.host.name
+            if self._writer is None:
+                self._writer = LedgerWriter(self.path)
+            self._writer.append(record)
+            self._ended = isinstance(record, End)
+        if isinstance(record, Result):
+            self.results.append(record)
+
+    def close(self, exit_status: int) -> None:
+        """Close its file; where the run was interrupted, with that as its end."""
+        interrupted = exit_status == pytest.ExitCode.INTERRUPTED
+        if interrupted and self._writer is not None and not self.lost:
+            self.write(
+                End(
+                    ended=now(),
+                    exit_status=exit_status,
+                    duration_s=time.monotonic() - self.began,
+                    interrupted=True,
+                )
+            )
+        with self._lock:
+            self._ended = True
+            if self._writer is not None:
+                self._writer.close()
+
+
+class HostsSession:
+    """A run on many hosts from first to last, as a plugin object with pytest's hooks."""
+
+    NAME = "vmvc-session"
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.config = config
+        _refuse(config)
+        self.options = options.parse(config)
+        self.seed = secrets.randbelow(2**32) if self.options.seed is None else self.options.seed
+        began = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
+        self.folder = self.options.output / f"{began}-r{secrets.token_hex(5)}"
+        try:
+            specs = host_list.parse(config.option.tx)
+        except UsageError as error:
+            raise pytest.UsageError(str(error)) from error
+        _check_paths(config, specs)
+        self.hosts = {spec.id: HostRun(spec, self.folder) for spec in specs}
+        self.problems: list[str] = []
+        self.overview: Path | None = None
+        self._session: pytest.Session | None = None
+        self._progress: terminal.Progress | None = None
+        self._stopped = threading.Event()
+        self._watch = threading.Thread(target=self._look, name="vmvc-hosts", daemon=True)
+        self._unwritten: LedgerError | None = None
+        self._handlers: dict[int, Any] = {}
+
+    @property
+    def chosen(self) -> list[HostRun]:
+        """Those that measure."""
+        return [host for host in self.hosts.values() if not host.out]
+
+    # --- before ----------------------------------------------------------------------------------
+
+    def pytest_report_header(self) -> list[str]:
+        """Name the hosts; what each has it says itself."""
+        lines = [
+            f"vmvc: every claim on each of {len(self.chosen)} hosts, profile "
+            f"{self.options.profile}, at most {self.options.blocks} pairs, seed {self.seed}"
+        ]
+        lines += [f"vmvc: host {host.spec.label}" for host in self.chosen]
+        return [visible_line(line) for line in lines]
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionstart(self, session: pytest.Session) -> None:
+        """Ask every host, and go on with those that can: pytest-xdist starts them after this."""
+        self._session, self._progress = session, terminal.Progress(self.config)
+        check_output(self.options.output)
+        for number in ENDING_SIGNALS:
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                self._handlers[number] = signal.signal(number, interrupt)
+        for name, gap in host_list.probe([host.spec for host in self.hosts.values()]).items():
+            self.hosts[name].out = gap
+            self._say(f"host {self.hosts[name].label} is left out: {gap}", red=True)
+        if not self.chosen:
+            raise pytest.UsageError("--tx: no host of the list can measure; nothing was started")
+        # In place: pytest-xdist reads this list once more.
+        self.config.option.tx[:] = [host.spec.tx for host in self.chosen]
+        self._point_at_us()
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_setupnodes(self, config: pytest.Config, specs: list[Any]) -> None:
+        """Give variables as they were meant, and copy no pytest: every host has its own."""
+        for spec in specs:
+            spec.env.update(self.hosts[spec.id].spec.env)
+        dsession: Any = config.pluginmanager.get_plugin("dsession")
+        manager = dsession.nodemanager
+        import _pytest
+
+        own = {Path(module.__file__ or "").resolve().parent for module in (pytest, _pytest)}
+        manager.roots = [root for root in manager.roots if root not in own]
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_configure_node(self, node: Any) -> None:  # noqa: ANN401 - xdist is optional
+        """Lay the wire, and stand between the worker's events and pytest-xdist."""
+        host = self.hosts[node.gateway.id]
+        host.node, host.put = node, node.putevent
+        host.began = host.heard = time.monotonic()
+        host.channel = node.gateway.newchannel()
+        host.channel.setcallback(lambda message: self._hear(host, message))
+        node.putevent = lambda event: self._pass(host, event)
+        node.workerinput["vmvc_seed"] = self.seed
+        node.workerinput["vmvc_results"] = str(host.path)
+        node.workerinput[host_link.CHANNEL] = host.channel
+        node.workerinput[host_link.PULSE] = PULSE_S
+        node.workerinput[host_link.OPTIONS] = dict(_of_the_ini_file(self.config))
+        if not self._watch.is_alive():
+            self._watch.start()
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_make_scheduler(self) -> HostScheduling:
+        """Replace xdist's schedule: there, all wait for the slowest to begin."""
+        return HostScheduling(self._collected, lambda: all(host.down for host in self.chosen))
+
+    # --- during ----------------------------------------------------------------------------------
+
+    def _collected(self, tests: int) -> None:
+        if self._session is not None:
+            self._session.testscollected = tests
+
+    def _hear(self, host: HostRun, message: Any) -> None:  # noqa: ANN401 - from another host
+        """What a host says on our wire; in a thread of its gateway."""
+        host.heard, host.answered = time.monotonic(), True
+        try:
+            kind, what = message
+            if kind == "record":
+                host.write(msgspec.json.decode(what, type=Record))
+            elif kind == "note":
+                text, done, of = what
+                if self._progress:
+                    label = visible_line(f"{host.spec.id}: {text}")
+                    self._progress.note(label, int(done), int(of))
+            elif kind == "line":
+                self._say(f"{host.spec.id}: {what}")
+            elif kind == "problem":
+                host.problems.append(str(what))
+            elif kind == "gap":
+                host.out = str(what)
+        except LedgerError as error:
+            self._unwritten = self._unwritten or error
+            stopping: Any = self.config.pluginmanager.get_plugin("dsession")
+            stopping.shouldstop = f"vmvc: {error}"
+        except (msgspec.MsgspecError, TypeError, ValueError) as error:
+            self._lose(host, f"what it sends cannot be understood ({error})")
+            self._cut(host)
+
+    def _pass(self, host: HostRun, event: tuple[str, dict[str, Any]]) -> None:
+        """Pass a worker's event on; what would end the others, or begin it anew, as its end."""
+        host.heard = time.monotonic()
+        name, words = event
+        if host.over:
+            return
+        if name == "logstart":
+            host.running = words["nodeid"]
+        elif name == "runtest_protocol_complete":
+            host.running = ""
+        elif name == "internal_error":
+            self._lose(host, f"pytest broke there: {_last_line(words['formatted_error'])}")
+            return
+        elif name == "errordown":
+            self._lose(host, _death(words["error"]))
+            self._finish(host)
+            return
+        elif name == "workerfinished":
+            if host.node.workeroutput["exitstatus"] == pytest.ExitCode.INTERRUPTED:
+                self._lose(host, "it was interrupted there")
+            if self._is_lost(host):
+                self._finish(host)
+                return
+            host.over = True
+        assert host.put
+        host.put(event)
+
+    def _lose(self, host: HostRun, why: str) -> None:
+        if not host.out:
+            host.lost = host.lost or why
+
+    def _is_lost(self, host: HostRun) -> bool:
+        return bool(host.lost or host.out)
+
+    def _finish(self, host: HostRun) -> None:
+        """Have pytest-xdist believe that it is through: so nothing is started again or stopped."""
+        host.over = True
+        host.node.workeroutput = {"exitstatus": 1, "shouldfail": False, "shouldstop": False}
+        assert host.put
+        host.put(("workerfinished", {"node": host.node}))
+
+    def _cut(self, host: HostRun) -> None:
+        """End our end of a host that does not end itself."""
+        if not host.over:
+            self._finish(host)
+        with suppress(Exception):
+            host.node.gateway._io.kill()  # noqa: SLF001 - execnet has no other way, but to wait
+
+    def _look(self) -> None:
+        """Give up hosts that have fallen silent; a thread of its own."""
+        while not self._stopped.wait(LOOK_S):
+            for host in self.chosen:
+                limit = SILENT_S if host.answered else START_S
+                if host.node and not host.over and time.monotonic() - host.heard > limit:
+                    self._lose(
+                        host,
+                        f"it has not been heard of for {limit:g} s; is it up, and its network?",
+                    )
+                    self._cut(host)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:  # noqa: ANN401 - xdist is optional
+        """A host has ended: say so where it should not have, and fail what it was at."""
+        host = self.hosts[node.gateway.id]
+        host.down = True
+        if host.out:
+            self._say(f"host {host.label} is left out: {host.out}", red=True)
+        elif host.lost:
+            kept = f"; what it had measured is in {host.path}" if host.path.exists() else ""
+            self._say(f"host {host.label} is lost: {host.lost}{kept}", red=True)
+            if host.running:
+                self.config.hook.pytest_runtest_logreport(report=_crashed(host))
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Name the host in each test's name, for pytest's summary and JUnit's file."""
+        node: Any = getattr(report, "node", None)
+        if node is not None:
+            report.nodeid = _named(report.nodeid, node.gateway.id)
+            report.user_properties.append(("vmvc_host", node.gateway.id))
+
+    # --- after -----------------------------------------------------------------------------------
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
+        """Close the results, write the reports, whatever happened."""
+        self._stopped.set()
+        for host in self.chosen:
+            try:
+                host.close(int(exitstatus))
+            except LedgerError as error:
+                self._unwritten = self._unwritten or error
+        calm = exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
+        if self._unwritten:
+            self.problems.append(f"the results are not complete: {self._unwritten}")
+            session.exitstatus = pytest.ExitCode.INTERNAL_ERROR
+        elif calm and any(host.lost for host in self.hosts.values()):
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        elif calm and any(host.out for host in self.hosts.values()):
+            session.exitstatus = pytest.ExitCode.USAGE_ERROR
+        self._write_reports()
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_terminal_summary(
+        self,
+        terminalreporter: Any,  # noqa: ANN401 - pytest's own is private
+    ) -> Generator[None, None, None]:
+        """Each host with its counts and its files, then the overview."""
+        try:
+            yield
+        finally:
+            self._summary(terminalreporter)
+
+    def pytest_unconfigure(self) -> None:
+        """Give the signals back."""
+        self._stopped.set()
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+
+    # --- inside ----------------------------------------------------------------------------------
+
+    def _say(self, text: str, **style: bool) -> None:
+        reporter: Any = self.config.pluginmanager.get_plugin("terminalreporter")
+        if reporter is not None and (self.config.get_verbosity() >= 0 or style):
+            terminal.fresh_line(reporter)
+            reporter.write_line(visible_line(f"vmvc: {text}"), **style)
+
+    def _point_at_us(self) -> None:
+        try:
+            self.folder.mkdir(parents=True)
+        except OSError as error:
+            raise pytest.UsageError(
+                f"--vmvc-output: {self.folder}: {error.strerror or error}"
+            ) from error
+        with suppress(OSError):  # a name more for the folder, where that can be had
+            point_latest_at(self.folder)
+
+    def _write_reports(self) -> None:
+        from pytest_vmvc import report
+        from pytest_vmvc.ledger import read
+
+        measured = [host for host in self.hosts.values() if host.path.exists()]
+        for host in measured:
+            try:
+                log = read(host.path)
+                log = report.redacted(log) if self.options.redact else log
+                host.report = report.write(log, host.path.with_name("report.html"))
+            except Exception as error:  # noqa: BLE001 - whatever breaks the page, the results stand
+                self.problems.append(
+                    f"no report was written of {host.label}: {type(error).__name__}: {error}; "
+                    f"`vmvc report {host.path}` writes it"
+                )
+        if not measured:
+            return
+        paths = [host.path for host in measured]
+        try:
+            page = self.folder / "report.html"
+            report.write_several(paths, page, redact=self.options.redact)
+            self.overview = page
+            if job := os.environ.get(JOB_SUMMARY):
+                text = self.folder / "report.md"
+                report.write_several(paths, text, redact=self.options.redact)
+                with Path(job).open("a", encoding="utf-8") as file:
+                    file.write(text.read_text(encoding="utf-8"))
+        except (VmvcError, OSError) as error:
+            self.problems.append(f"no overview was written: {error}")
+
+    def _summary(self, reporter: Any) -> None:  # noqa: ANN401 - pytest's own is private
+        for problem in self.problems:
+            reporter.write_line(visible_line(f"vmvc: {problem}"), yellow=True)
+        from pytest_vmvc.report.listing import listing
+
+        reporter.write_sep("=", "hosts")
+        outcomes = _outcomes(reporter)
+        for host in self.hosts.values():
+            bad = bool(host.out or host.lost)
+            reporter.write_line(
+                visible_line(f"{host.label}: {_words(host, outcomes)}"), bold=True, red=bad
+            )
+            for problem in host.problems:
+                reporter.write_line(visible_line(f"  {problem}"), yellow=True)
+            if self.config.get_verbosity() > 0:
+                width = self.config.get_terminal_writer().fullwidth
+                for line in listing(host.results, width, sentences=True):
+                    terminal.write(reporter, line)
+            if host.path.exists():
+                reporter.write_line(f"  results: {host.path}")
+            if host.report:
+                reporter.write_line(f"  report:  {host.report}")
+        if self.overview:
+            reporter.write_line(f"overview: {self.overview}")
+
+
+def _words(host: HostRun, outcomes: Counter[tuple[str, str]]) -> str:
+    from pytest_vmvc.report.listing import counted
+
+    if host.out:
+        return f"LEFT OUT: {host.out}"
+    tests = [
+        f"{outcomes[host.spec.id, one]} {one}" for one in OUTCOMES if outcomes[host.spec.id, one]
+    ]
+    said = "; ".join(filter(None, (counted(host.results), f"tests: {', '.join(tests) or 'none'}")))
+    return f"LOST: {host.lost}; {said}" if host.lost else said
+
+
+def _outcomes(reporter: Any) -> Counter[tuple[str, str]]:  # noqa: ANN401 - pytest's own is private
+    """How many tests of each host came out how, as pytest counts them."""
+    return Counter(
+        (node.gateway.id, outcome)
+        for outcome in OUTCOMES
+        for report in reporter.stats.get(outcome, ())
+        if (node := getattr(report, "node", None)) is not None
+    )
+
+
+def _refuse(config: pytest.Config) -> None:
+    for name in REFUSED:
+        if config.getoption(name, default=None) or config.getini(name):
+            raise pytest.UsageError(
+                f"--{name.replace('_', '-')} is about one host, and --dist each measures on "
+                "several; hold each host's results against its own with `vmvc compare`"
+            )
+
+
+def _check_paths(config: pytest.Config, specs: tuple[Spec, ...]) -> None:
+    """Other hosts do not have our files; pytest-xdist would end with a traceback."""
+    if not any(spec.remote for spec in specs):
+        return
+    copied = [*config.option.rsyncdir, *config.getini("rsyncdirs")]
+    roots = [Path(root).resolve() for root in copied]
+    for argument in config.invocation_params.args:
+        path = Path(str(argument).partition("::")[0])
+        if path.exists() and not any(path.is_relative_to(root) for root in roots):
+            raise pytest.UsageError(
+                f"{argument} is a file or folder here, and the hosts do not have it: leave it out "
+                "and choose among the article's claims with -k; name claims of your own by their "
+                "package, with --pyargs, or have their folder copied with --rsyncdir and name it "
+                "by its full path; write an option's value as --option=VALUE"
+            )
+
+
+def _of_the_ini_file(config: pytest.Config) -> Iterator[tuple[str, Any]]:
+    """Our options that are set in the ini file here, which other hosts do not have."""
+    for name, given in vars(config.option).items():
+        if name.startswith("vmvc") and given is None and name != "vmvc_output":
+            with suppress(ValueError, KeyError):  # some have no twin there
+                if value := config.getini(name):
+                    yield name, value
+
+
+def _named(nodeid: str, host: str) -> str:
+    """The name of a test on a host: within the brackets, where JUnit's writer expects the end."""
+    return f"{nodeid[:-1]}@{host}]" if nodeid.endswith("]") else f"{nodeid}@{host}"
+
+
+def _crashed(host: HostRun) -> pytest.TestReport:
+    path = host.running.partition("::")[0]
+    report = pytest.TestReport(
+        nodeid=host.running,
+        location=(path, None, host.running.partition("::")[2]),
+        keywords={},
+        outcome="failed",
+        longrepr=visible_line(f"host {host.label} is lost: {host.lost}"),
+        when="call",
+    )
+    report.node = host.node  # type: ignore[attr-defined]
+    return report
+
+
+def _death(error: object) -> str:
+    said = _last_line(str(error))
+    if "Not properly terminated" in said:
+        return "its process or its connection ended; look there for what ended it (`dmesg`)"
+    return f"pytest ended there: {said}"
+
+
+def _last_line(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return (lines or ["nothing was said"])[-1][-300:]
