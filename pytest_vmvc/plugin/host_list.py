@@ -69,6 +69,7 @@ SSH_REMEDIES: Final[Mapping[str, str]] = {
     "there, and its owner's agent or ssh_config name it",
     "Host key verification failed": "connect once by hand and accept the host's key, or put it "
     "into known_hosts",
+    "Connection refused": "does an ssh server run there, at that port?",
     "Could not resolve": "is the name right? `ssh {where} true` must work",
     "not found": "name the Python there: //python=/path/to/venv/bin/python",
     "No such file": "name the Python there: //python=/path/to/venv/bin/python",

@@ -1,4 +1,4 @@
-"""A real ssh server on the loopback, from its package but not installed."""
+"""A real ssh server, on the loopback or at another address; from its package, not installed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -26,7 +26,7 @@ PACKAGES = ("openssh-server", "libwrap0")
 PROGRAM = "sshd"
 
 CONFIGURATION = """Port {port}
-ListenAddress 127.0.0.1
+ListenAddress {address}
 HostKey {folder}/host
 PidFile none
 AuthorizedKeysFile {folder}/authorized
@@ -44,6 +44,7 @@ mount --make-rprivate /
 mount --bind "$0/passwd" /etc/passwd
 mount -t tmpfs -o mode=0755 tmpfs /run
 mkdir /run/sshd
+[ -z "$2" ] || hostname "$2"
 exec "$1" -D -e -f "$0/config"
 """
 
@@ -79,20 +80,32 @@ def make_key(path: Path) -> None:
 class Server:
     """One server that can be killed, stopped and started with another key."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
+    def __init__(
+        self, folder: Path, address: str = "", *, name: str = "", inside: Sequence[str] = ()
+    ) -> None:
+        """On a free port of the loopback, or on that of ssh at an address.
+
+        ``inside`` are words that start what follows them in other namespaces; ``name`` is the
+        host's there.
+        """
+        self.folder, self.address, self.name = folder, address or "127.0.0.1", name
+        self._inside = [*inside, "unshare", "--mount", *(("--uts",) if name else ())]
+        self.port = 22
+        if not address:
+            with socket.create_server((self.address, 0)) as free:
+                self.port = free.getsockname()[1]
         make_key(folder / "host")
         make_key(folder / "login")
         shutil.copy(folder / "login.pub", folder / "authorized")
-        (folder / "config").write_text(CONFIGURATION.format(port=self.port, folder=folder))
+        (folder / "config").write_text(
+            CONFIGURATION.format(port=self.port, address=self.address, folder=folder)
+        )
         self._child: subprocess.Popen[bytes] | None = None
 
     @property
     def config(self) -> SshConfig:
         return SshConfig(
-            host="127.0.0.1",
+            host=self.address,
             port=self.port,
             user="root",
             identity_files=(str(self.folder / "login"),),
@@ -107,7 +120,7 @@ class Server:
         (self.folder / "passwd").write_text(users)
         with (self.folder / "log").open("wb") as log:
             self._child = subprocess.Popen(
-                ["unshare", "--mount", "sh", "-c", INSIDE, self.folder, where],
+                [*self._inside, "sh", "-c", INSIDE, self.folder, where, self.name],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -115,7 +128,7 @@ class Server:
             )
         until = time.monotonic() + START_S
         while True:
-            with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
+            with suppress(OSError), socket.create_connection((self.address, self.port), 1):
                 return
             assert self._child.poll() is None, (self.folder / "log").read_text()
             assert time.monotonic() < until
@@ -147,11 +160,13 @@ class Server:
 
 
 @contextmanager
-def serving(folder: Path) -> Iterator[Server]:
-    """Run a server on a free port."""
+def serving(
+    folder: Path, address: str = "", *, name: str = "", inside: Sequence[str] = ()
+) -> Iterator[Server]:
+    """Run a server."""
     if os.geteuid() != 0:
         pytest.skip("only root can give a server an account of its own")
-    server = Server(folder)
+    server = Server(folder, address, name=name, inside=inside)
     server.start()
     try:
         yield server
