@@ -41,6 +41,8 @@ OURS = {
     "pytest_vmvc/ledger.py:_lines": "of a file",
     "pytest_vmvc/process.py:communicate": "the selector says: readable",
     "pytest_vmvc/resources.py:Owner.await_end": "the watchdog's only work: the run's end",
+    "pytest_vmvc/plugin/host_list.py:probe": "each host is asked with a deadline",
+    "pytest_vmvc/plugin/scheduling.py:HostScheduling.schedule": "a message, not a socket's",
     "pytest_vmvc/subjects/__init__.py:_gaps": "a probe has a deadline",
     "pytest_vmvc/subjects/__init__.py:Pair._stand": "a launch has a deadline",
     "pytest_vmvc/subjects/__init__.py:Pair.close": "a teardown has deadlines",

@@ -31,7 +31,7 @@ from pytest_vmvc.plugin.scheduling import HostScheduling
 from pytest_vmvc.plugin.session import (
     ENDING_SIGNALS,
     JOB_SUMMARY,
-    check_output,
+    check_folder,
     interrupt,
     now,
     point_latest_at,
@@ -164,7 +164,7 @@ class HostsSession:
     def pytest_sessionstart(self, session: pytest.Session) -> None:
         """Ask every host, and go on with those that can: pytest-xdist starts them after this."""
         self._session, self._progress = session, terminal.Progress(self.config)
-        check_output(self.options.output)
+        check_folder(self.options.output)
         for number in ENDING_SIGNALS:
             if signal.getsignal(number) is not signal.SIG_IGN:
                 self._handlers[number] = signal.signal(number, interrupt)

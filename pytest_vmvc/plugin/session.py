@@ -119,7 +119,7 @@ class Session:
                 self._sweep_dead_runs()
                 self._leave_out(self.link)
         else:
-            check_output(self.options.output)
+            check_folder(self.options.output)
             self._baseline()
             if not self.saved:
                 self._sweep_dead_runs()
@@ -505,7 +505,7 @@ class Session:
                 )
 
 
-def check_output(folder: Path) -> None:
+def check_folder(folder: Path) -> None:
     """Better now than after the first experiment; raises `pytest.UsageError`."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
