@@ -64,6 +64,8 @@ class HostRun:
         """Why it was left out before it measured anything."""
         self.lost = ""
         """Why it did not come to its end."""
+        self.empty = False
+        """Whether that is because nothing was found there."""
         self.running = ""
         """The test that it is at."""
         self.node: Any = None
@@ -261,7 +263,13 @@ class HostsSession:
             self._finish(host)
             return
         elif name == "workerfinished":
-            if host.node.workeroutput["exitstatus"] == pytest.ExitCode.INTERRUPTED:
+            status = host.node.workeroutput["exitstatus"]
+            if status == pytest.ExitCode.USAGE_ERROR:
+                self._lose(host, "pytest refused the request there")
+            if status == pytest.ExitCode.NO_TESTS_COLLECTED:
+                host.empty = True
+                self._lose(host, "nothing of what was asked for was found there")
+            if status == pytest.ExitCode.INTERRUPTED:
                 self._lose(host, "it was interrupted there")
             if self._is_lost(host):
                 self._finish(host)
@@ -339,6 +347,8 @@ class HostsSession:
         if self._unwritten:
             self.problems.append(f"the results are not complete: {self._unwritten}")
             session.exitstatus = pytest.ExitCode.INTERNAL_ERROR
+        elif all(host.empty for host in self.hosts.values()):
+            session.exitstatus = pytest.ExitCode.NO_TESTS_COLLECTED
         elif calm and any(host.lost for host in self.hosts.values()):
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
         elif calm and any(host.out for host in self.hosts.values()):
@@ -479,8 +489,8 @@ def _check_paths(config: pytest.Config, specs: tuple[Spec, ...]) -> None:
             raise pytest.UsageError(
                 f"{argument} is a file or folder here, and the hosts do not have it: leave it out "
                 "and choose among the article's claims with -k; name claims of your own by their "
-                "package, with --pyargs, or have their folder copied with --rsyncdir and name it "
-                "by its full path; write an option's value as --option=VALUE"
+                "package, with --pyargs and from another folder, or have their folder copied with "
+                "--rsyncdir and name it by its full path; write an option's value as --option=VALUE"
             )
 
 

@@ -125,6 +125,16 @@ class Session:
                 self._sweep_dead_runs()
                 self._check_required()
 
+    @pytest.hookimpl(wrapper=True)
+    def pytest_collection(self) -> Generator[None, object, object]:
+        """Where a host does not have what is asked for, say what."""
+        try:
+            return (yield)
+        except pytest.UsageError as error:
+            if self.link:
+                self.link.unusable("; ".join(map(str, error.args)))
+            raise
+
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         """Register the readings before any data; leave out what asks nothing on these pairs."""

@@ -23,6 +23,12 @@ class Network(NamedTuple):
 
     name: str
     address: str
+    wire: str
+    """This host's end of the only wire to it."""
+
+    def cut(self) -> None:
+        """Nothing comes through any more, and neither side is told."""
+        ip("link", "set", self.wire, "down")
 
     @property
     def inside(self) -> tuple[str, ...]:
@@ -49,7 +55,7 @@ def network(word: str, number: int) -> Iterator[Network]:
         ip("-n", name, "addr", "add", f"{inner}/30", "dev", "eth0")
         for device in ("lo", "eth0"):
             ip("-n", name, "link", "set", device, "up")
-        yield Network(name, inner)
+        yield Network(name, inner, wire)
     finally:
         ip("netns", "del", name)  # the wire's end in it goes with it, and so does the other
         assert name not in names()

@@ -10,9 +10,10 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -23,11 +24,14 @@ from pytest_vmvc import ledger
 from pytest_vmvc.backends.docker import import_image
 from pytest_vmvc.backends.docker_engine import Engine
 from pytest_vmvc.backends.second_engine import second_engine_gap
+from pytest_vmvc.plugin import hosts
 from pytest_vmvc.resources import RunScope
 from pytest_vmvc.subjects import minimal
 from tests.faults.own_engine import OwnEngine, own_engine
 from tests.faults.sshd import Server, make_key, serving
 from tests.hosts.networks import names, network
+from tests.plugin.conftest import CLAIMS, PAIR
+from tests.plugin.test_many_hosts import CONFTEST
 
 pytestmark = [pytest.mark.engine, pytest.mark.machine]
 
@@ -54,18 +58,27 @@ class Place:
         self.name, self.server, self.engine, self.folder = name, server, engine, folder
 
     def tx(self, config: Path) -> str:
-        return "//".join(
-            [
-                f"ssh={self.name}",
-                f"id={self.name}",
-                f"ssh_config={config}",
-                f"python={sys.executable}",
-                f"chdir={self.folder / 'cwd'}",
-                f"env:DOCKER_HOST={self.engine.address}",
-                f"env:VMVC_STATE_DIR={self.folder / 'state'}",
-                f"env:PYTHONPATH={ROOT}",
-            ]
-        )
+        variables = {
+            "DOCKER_HOST": self.engine.address,
+            "VMVC_STATE_DIR": self.folder / "state",
+        }
+        return spec(self.name, config, self.folder, variables)
+
+
+def spec(
+    name: str, config: Path, folder: Path, variables: Mapping[str, object], *, path: Path = ROOT
+) -> str:
+    """A host as a user writes it; ``path`` is where its Python finds claims."""
+    return "//".join(
+        [
+            f"ssh={name}",
+            f"id={name}",
+            f"ssh_config={config}",
+            f"python=env PYTHONPATH={ROOT}:{path} {sys.executable}",
+            f"chdir={folder / 'cwd'}",
+            *(f"env:{key}={value}" for key, value in variables.items()),
+        ]
+    )
 
 
 @pytest.fixture
@@ -115,10 +128,10 @@ def cgroups(name: str) -> list[Path]:
     return [*Path("/sys/fs/cgroup").glob(f"**/{name}*")]
 
 
-def configure(places: list[Place], folder: Path) -> Path:
+def configure(servers: Mapping[str, Server], folder: Path) -> Path:
     """What a user's ssh_config and known_hosts say; ``shut`` is a host that refuses."""
     config, known = folder / "ssh_config", folder / "known_hosts"
-    first = places[0].server
+    first = next(iter(servers.values()))
     parts = [
         SSH_CONFIG.format(
             name="shut", address=first.address, port=9, key=first.folder / "login", known=known
@@ -132,14 +145,13 @@ def configure(places: list[Place], folder: Path) -> Path:
         ),
     ]
     make_key(folder / "stranger")
-    for place in places:
-        server = place.server
+    for name, server in servers.items():
         key = (server.folder / "host.pub").read_text().split()[:2]
         with known.open("a") as file:
             file.write(f"{server.address} {' '.join(key)}\n")
         parts.append(
             SSH_CONFIG.format(
-                name=place.name,
+                name=name,
                 address=server.address,
                 port=server.port,
                 key=server.folder / "login",
@@ -158,7 +170,7 @@ def test_a_claim_on_two_hosts_over_ssh(places: list[Place], tmp_path: Path) -> N
         at = Engine(place.engine.address)
         repository, _, tag = found.image_ref.partition(":")
         import_image(found.rootfs, repository, tag, timeout_s=60, engine=at)
-    config = configure(places, tmp_path)
+    config = configure({place.name: place.server for place in places}, tmp_path)
     refusing = [f"ssh={name}//ssh_config={config}//id={name}" for name in ("shut", "locked")]
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "--vmvc", "--vmvc-pair=minimal", "-v"]
@@ -194,6 +206,54 @@ def test_a_claim_on_two_hosts_over_ssh(places: list[Place], tmp_path: Path) -> N
     page = (folder / "report.html").read_text()
     assert "vmvc-north" in page
     assert "vmvc-south" in page
+
+
+def test_a_wire_that_is_cut_costs_one_host(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On planted subjects: what is real is the way to the hosts."""
+    package = pytester.path / "lib" / "claims_of_ours"
+    package.mkdir(parents=True)
+    (package / "__init__.py").touch()
+    pair = PAIR.format(vm_s=[4.0] * 50, lacking=[], load=1.0, failing=0)
+    (package / "conftest.py").write_text(pair + CONFTEST)
+    (package / "test_own.py").write_text(CLAIMS)
+    hear = hosts.HostsSession._hear
+
+    def listen(session: hosts.HostsSession, host: hosts.HostRun, message: Any) -> None:
+        hear(session, host, message)
+        if host.spec.id == "north" and len(host.results) == 1:
+            nets["north"].cut()
+
+    monkeypatch.setattr(hosts.HostsSession, "_hear", listen)
+    monkeypatch.setattr(hosts, "PULSE_S", 0.2)
+    monkeypatch.setattr(hosts, "SILENT_S", 5.0)
+    with ExitStack() as stack:
+        nets = {
+            name: stack.enter_context(network(name, number)) for number, name in enumerate(HOSTS)
+        }
+        servers = {}
+        for name, net in nets.items():
+            (folder := pytester.path / name).mkdir()
+            servers[name] = stack.enter_context(
+                serving(folder, net.address, name=f"vmvc-{name}", inside=net.inside)
+            )
+        config = configure(servers, pytester.path)
+        words = ["--vmvc", "--vmvc-pair=minimal", "--pyargs", "claims_of_ours", "--dist=each"]
+        for name, server in servers.items():
+            variables = {"VMVC_STATE_DIR": server.folder / "state"}
+            tx = spec(name, config, server.folder, variables, path=package.parent)
+            words.append(f"--tx={tx}")
+        result = pytester.runpytest(*words, "-p", "no:cacheprovider")
+    said = result.stdout.str()
+    assert result.ret == pytest.ExitCode.TESTS_FAILED, said
+    folder = pytester.path / "vmvc-results" / "latest"
+    south, north = (ledger.read(folder / name / "results.jsonl") for name in ("south", "north"))
+    assert len(south.results) == 3
+    assert south.end is not None
+    assert 1 <= len(north.results) < 3
+    assert north.end is None
+    assert "LOST: it has not been heard of for 5 s" in line(said, "north (ssh=north, host ")
 
 
 def line(said: str, start: str) -> str:

@@ -28,7 +28,7 @@ from pytest_vmvc.plugin import terminal
 from pytest_vmvc.subjects import catalog
 
 catalog.tier = lambda: "tcg"
-catalog.requirement = lambda kind, scope: os.environ.get("LACKS") and f"no {{kind}}; install it"
+catalog.requirement = lambda kind, scope: os.environ.get("LACKS") and f"no {kind}; install it"
 terminal.header = lambda session: ["vmvc: profile", f"vmvc: pair {os.environ.get('VM_S', 4)}"]
 
 
@@ -69,7 +69,7 @@ os.execvp("sh", ["sh", "-c", command])
 def many(bed, monkeypatch):
     """The bed's claims on hosts that environment variables turn into others."""
     pair = PAIR.format(vm_s=VM_S, lacking=[], load=1.0, failing=0)
-    bed.pytester.makeconftest(pair + CONFTEST.replace("{{", "{").replace("}}", "}"))
+    bed.pytester.makeconftest(pair + CONFTEST)
     monkeypatch.setattr(hosts, "LOOK_S", 0.05)
     return Many(bed)
 
@@ -276,6 +276,15 @@ def test_the_ini_file_here_counts_there(ssh):
     result = ssh.ssh("good", more=("-o", "vmvc_redact=true"))
     assert result.ret == 0
     assert "‹host" in (ssh.folder / "report.html").read_text()
+
+
+def test_claims_that_a_host_does_not_have(ssh):
+    result = ssh.ssh("good", more=("--pyargs", "claims_of_others"))
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert "claims_of_others" in ssh.line("good (ssh=good)")
+    result = ssh.ssh("good", more=("-k", "no_such_test"))
+    assert result.ret == pytest.ExitCode.NO_TESTS_COLLECTED
+    assert "nothing of what was asked for was found" in ssh.line("good (ssh=good, host ")
 
 
 def test_a_path_is_refused_that_other_hosts_do_not_have(many):
