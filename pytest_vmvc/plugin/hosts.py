@@ -17,9 +17,11 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Final
 
 import msgspec
+import psutil
 import pytest
 
 from pytest_vmvc.errors import LedgerError, UsageError, VmvcError
@@ -70,6 +72,8 @@ class HostRun:
         """The test that it is at."""
         self.node: Any = None
         self.channel: Any = None
+        self.starting: set[int] | None = None
+        """Our children from before it, while its gateway is being made."""
         self.put: Callable[[Any], None] | None = None
         self.over = False
         """Its end, of whatever kind, is on its way to pytest-xdist; nothing else is passed on."""
@@ -117,6 +121,14 @@ class HostRun:
             self._ended = True
             if self._writer is not None:
                 self._writer.close()
+
+
+class _Unmade:
+    """What pytest-xdist takes for the node of a host whose gateway could not be made."""
+
+    def __init__(self, name: str) -> None:
+        self.gateway = SimpleNamespace(id=name)
+        self.workeroutput: dict[str, Any] = {}
 
 
 class HostsSession:
@@ -190,6 +202,25 @@ class HostsSession:
 
         own = {Path(module.__file__ or "").resolve().parent for module in (pytest, _pytest)}
         manager.roots = [root for root in manager.roots if root not in own]
+        make = manager.setup_node
+        manager.setup_node = lambda spec, put: self._start(make, spec, put)
+        self._watch.start()
+
+    def _start(self, make: Callable[..., Any], spec: Any, put: Callable[[Any], None]) -> Any:  # noqa: ANN401
+        """Make a gateway and its worker; one that cannot be made is lost, and no more than that."""
+        host = self.hosts[spec.id]
+        others = {child.pid for child in psutil.Process().children()}
+        host.began = host.heard = time.monotonic()
+        host.starting = others
+        try:
+            return make(spec, put)
+        except Exception as error:  # noqa: BLE001 - of execnet, ssh, or our end of it
+            self._lose(host, f"it could be asked, and not be started: {_last_line(repr(error))}")
+            host.node, host.put = _Unmade(host.spec.id), put
+            self._finish(host)
+            return host.node
+        finally:
+            host.starting = None
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:  # noqa: ANN401 - xdist is optional
@@ -205,8 +236,6 @@ class HostsSession:
         node.workerinput[host_link.CHANNEL] = host.channel
         node.workerinput[host_link.PULSE] = PULSE_S
         node.workerinput[host_link.OPTIONS] = dict(_of_the_ini_file(self.config))
-        if not self._watch.is_alive():
-            self._watch.start()
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_make_scheduler(self) -> HostScheduling:
@@ -299,10 +328,21 @@ class HostsSession:
         with suppress(Exception):
             host.node.gateway._io.kill()  # noqa: SLF001 - execnet has no other way, but to wait
 
+    def _give_up_start(self, others: set[int]) -> None:
+        """End what was begun for a gateway that is not there yet: our children since then."""
+        for child in psutil.Process().children():
+            if child.pid not in others:
+                with suppress(psutil.Error):
+                    child.kill()
+
     def _look(self) -> None:
         """Give up hosts that have fallen silent; a thread of its own."""
         while not self._stopped.wait(LOOK_S):
             for host in self.chosen:
+                begun = host.starting
+                if begun is not None and time.monotonic() - host.began > START_S:
+                    self._lose(host, f"it was not there within {START_S:g} s")
+                    self._give_up_start(begun)
                 limit = SILENT_S if host.answered else START_S
                 if host.node and not host.over and time.monotonic() - host.heard > limit:
                     self._lose(
