@@ -7,12 +7,9 @@ falls silent is taken out, and nobody waits for it: pytest-xdist would start it 
 
 from __future__ import annotations
 
-import os
 import secrets
-import signal
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Generator, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -25,19 +22,12 @@ import psutil
 import pytest
 
 from pytest_vmvc.errors import LedgerError, UsageError, VmvcError
-from pytest_vmvc.ledger import LedgerWriter
-from pytest_vmvc.model import End, Record, Result, Run
-from pytest_vmvc.plugin import host_link, host_list, options, terminal
+from pytest_vmvc.model import Record
+from pytest_vmvc.plugin import host_link, host_list, host_summary, options, signals, terminal
 from pytest_vmvc.plugin.host_list import Spec
+from pytest_vmvc.plugin.host_run import HostRun, crashed, death, last_line, named
+from pytest_vmvc.plugin.run_folder import check_folder, point_latest_at, tell_the_job
 from pytest_vmvc.plugin.scheduling import HostScheduling
-from pytest_vmvc.plugin.session import (
-    ENDING_SIGNALS,
-    JOB_SUMMARY,
-    check_folder,
-    interrupt,
-    now,
-    point_latest_at,
-)
 from pytest_vmvc.text import visible_line
 
 PULSE_S = 10.0
@@ -49,78 +39,6 @@ START_S = 180.0
 LOOK_S = 0.5
 REFUSED: Final = ("vmvc_baseline", "vmvc_from", "vmvc_fail_on")
 """Options that are about one host."""
-OUTCOMES: Final = ("passed", "failed", "error", "skipped", "xfailed", "xpassed")
-
-
-class HostRun:
-    """A host of the list: its results file, and what became of it."""
-
-    def __init__(self, spec: Spec, folder: Path) -> None:
-        self.spec = spec
-        self.path = folder / spec.id / "results.jsonl"
-        self.report: Path | None = None
-        self.name = ""
-        self.results: list[Result] = []
-        self.problems: list[str] = []
-        self.out = ""
-        """Why it was left out before it measured anything."""
-        self.lost = ""
-        """Why it did not come to its end."""
-        self.empty = False
-        """Whether that is because nothing was found there."""
-        self.running = ""
-        """The test that it is at."""
-        self.node: Any = None
-        self.channel: Any = None
-        self.starting: set[int] | None = None
-        """Our children from before it, while its gateway is being made."""
-        self.put: Callable[[Any], None] | None = None
-        self.over = False
-        """Its end, of whatever kind, is on its way to pytest-xdist; nothing else is passed on."""
-        self.down = False
-        """Its end has arrived there."""
-        self.began = self.heard = time.monotonic()
-        self.answered = False
-        self._writer: LedgerWriter | None = None
-        self._ended = False
-        self._lock = threading.Lock()
-
-    @property
-    def label(self) -> str:
-        """Its names: that of its gateway, how it is reached, and its own."""
-        own = f", host {self.name}" if self.name else ""
-        return f"{self.spec.id} ({self.spec.shown}{own})"
-
-    def write(self, record: Record) -> None:
-        """Write it down now, for good; raises `LedgerError`."""
-        with self._lock:
-            if self._ended:
-                return  # it was given up, and its file is closed
-            if isinstance(record, Run):
-                self.name = record.host.name
-            if self._writer is None:
-                self._writer = LedgerWriter(self.path)
-            self._writer.append(record)
-            self._ended = isinstance(record, End)
-        if isinstance(record, Result):
-            self.results.append(record)
-
-    def close(self, exit_status: int) -> None:
-        """Close its file; where the run was interrupted, with that as its end."""
-        interrupted = exit_status == pytest.ExitCode.INTERRUPTED
-        if interrupted and self._writer is not None and not self.lost:
-            self.write(
-                End(
-                    ended=now(),
-                    exit_status=exit_status,
-                    duration_s=time.monotonic() - self.began,
-                    interrupted=True,
-                )
-            )
-        with self._lock:
-            self._ended = True
-            if self._writer is not None:
-                self._writer.close()
 
 
 class _Unmade:
@@ -149,6 +67,8 @@ class HostsSession:
             raise pytest.UsageError(str(error)) from error
         _check_paths(config, specs)
         self.hosts = {spec.id: HostRun(spec, self.folder) for spec in specs}
+        self.started: list[HostRun] = []
+        """Those that were found able to measure."""
         self.problems: list[str] = []
         self.overview: Path | None = None
         self._session: pytest.Session | None = None
@@ -156,22 +76,17 @@ class HostsSession:
         self._stopped = threading.Event()
         self._watch = threading.Thread(target=self._look, name="vmvc-hosts", daemon=True)
         self._unwritten: LedgerError | None = None
-        self._handlers: dict[int, Any] = {}
-
-    @property
-    def chosen(self) -> list[HostRun]:
-        """Those that measure."""
-        return [host for host in self.hosts.values() if not host.out]
+        self._signals = signals.Ending()
 
     # --- before ----------------------------------------------------------------------------------
 
     def pytest_report_header(self) -> list[str]:
         """Name the hosts; what each has it says itself."""
         lines = [
-            f"vmvc: every claim on each of {len(self.chosen)} hosts, profile "
+            f"vmvc: every claim on each of {len(self.started)} hosts, profile "
             f"{self.options.profile}, at most {self.options.blocks} pairs, seed {self.seed}"
         ]
-        lines += [f"vmvc: host {host.spec.label}" for host in self.chosen]
+        lines += [f"vmvc: host {host.spec.label}" for host in self.started]
         return [visible_line(line) for line in lines]
 
     @pytest.hookimpl(tryfirst=True)
@@ -179,16 +94,15 @@ class HostsSession:
         """Ask every host, and go on with those that can: pytest-xdist starts them after this."""
         self._session, self._progress = session, terminal.Progress(self.config)
         check_folder(self.options.output)
-        for number in ENDING_SIGNALS:
-            if signal.getsignal(number) is not signal.SIG_IGN:
-                self._handlers[number] = signal.signal(number, interrupt)
+        self._signals.take_over()
         for name, gap in host_list.probe([host.spec for host in self.hosts.values()]).items():
             self.hosts[name].out = gap
             self._say(f"host {self.hosts[name].label} is left out: {gap}", red=True)
-        if not self.chosen:
+        self.started = [host for host in self.hosts.values() if not host.out]
+        if not self.started:
             raise pytest.UsageError("--tx: no host of the list can measure; nothing was started")
         # In place: pytest-xdist reads this list once more.
-        self.config.option.tx[:] = [host.spec.tx for host in self.chosen]
+        self.config.option.tx[:] = [host.spec.tx for host in self.started]
         self._point_at_us()
 
     @pytest.hookimpl(optionalhook=True)
@@ -215,7 +129,7 @@ class HostsSession:
         try:
             return make(spec, put)
         except Exception as error:  # noqa: BLE001 - of execnet, ssh, or our end of it
-            self._lose(host, f"it could be asked, and not be started: {_last_line(repr(error))}")
+            self._lose(host, f"it could be asked, and not be started: {last_line(repr(error))}")
             host.node, host.put = _Unmade(host.spec.id), put
             self._finish(host)
             return host.node
@@ -240,7 +154,7 @@ class HostsSession:
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_make_scheduler(self) -> HostScheduling:
         """Replace xdist's schedule: there, all wait for the slowest to begin."""
-        return HostScheduling(self._collected, lambda: all(host.down for host in self.chosen))
+        return HostScheduling(self._collected, lambda: all(host.down for host in self.started))
 
     # --- during ----------------------------------------------------------------------------------
 
@@ -285,12 +199,10 @@ class HostsSession:
         elif name == "runtest_protocol_complete":
             host.running = ""
         elif name == "internal_error":
-            self._lose(host, f"pytest broke there: {_last_line(words['formatted_error'])}")
+            self._lose(host, f"pytest broke there: {last_line(words['formatted_error'])}")
             return
         elif name == "errordown":
-            self._lose(host, _death(words["error"]))
-            self._finish(host)
-            return
+            self._lose(host, death(words["error"]))
         elif name == "workerfinished":
             status = host.node.workeroutput["exitstatus"]
             if status == pytest.ExitCode.USAGE_ERROR:
@@ -300,31 +212,27 @@ class HostsSession:
                 self._lose(host, "nothing of what was asked for was found there")
             if status == pytest.ExitCode.INTERRUPTED:
                 self._lose(host, "it was interrupted there")
-            if self._is_lost(host):
-                self._finish(host)
-                return
-            host.over = True
-        assert host.put
-        host.put(event)
+        if name == "errordown" or (name == "workerfinished" and (host.lost or host.out)):
+            self._finish(host)
+        elif name != "workerfinished" or host.end():
+            assert host.put
+            host.put(event)
 
     def _lose(self, host: HostRun, why: str) -> None:
         if not host.out:
             host.lost = host.lost or why
 
-    def _is_lost(self, host: HostRun) -> bool:
-        return bool(host.lost or host.out)
-
     def _finish(self, host: HostRun) -> None:
         """Have pytest-xdist believe that it is through: so nothing is started again or stopped."""
-        host.over = True
+        if not host.end():
+            return
         host.node.workeroutput = {"exitstatus": 1, "shouldfail": False, "shouldstop": False}
         assert host.put
         host.put(("workerfinished", {"node": host.node}))
 
     def _cut(self, host: HostRun) -> None:
         """End our end of a host that does not end itself."""
-        if not host.over:
-            self._finish(host)
+        self._finish(host)
         with suppress(Exception):
             host.node.gateway._io.kill()  # noqa: SLF001 - execnet has no other way, but to wait
 
@@ -337,8 +245,13 @@ class HostsSession:
 
     def _look(self) -> None:
         """Give up hosts that have fallen silent; a thread of its own."""
+        looked = time.monotonic()
         while not self._stopped.wait(LOOK_S):
-            for host in self.chosen:
+            before, looked = looked, time.monotonic()
+            if looked - before > SILENT_S / 2:  # it is us who were stopped
+                for host in self.started:
+                    host.heard = looked
+            for host in self.started:
                 begun = host.starting
                 if begun is not None and time.monotonic() - host.began > START_S:
                     self._lose(host, f"it was not there within {START_S:g} s")
@@ -362,14 +275,14 @@ class HostsSession:
             kept = f"; what it had measured is in {host.path}" if host.path.exists() else ""
             self._say(f"host {host.label} is lost: {host.lost}{kept}", red=True)
             if host.running:
-                self.config.hook.pytest_runtest_logreport(report=_crashed(host))
+                self.config.hook.pytest_runtest_logreport(report=crashed(host))
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Name the host in each test's name, for pytest's summary and JUnit's file."""
         node: Any = getattr(report, "node", None)
         if node is not None:
-            report.nodeid = _named(report.nodeid, node.gateway.id)
+            report.nodeid = named(report.nodeid, node.gateway.id)
             report.user_properties.append(("vmvc_host", node.gateway.id))
 
     # --- after -----------------------------------------------------------------------------------
@@ -378,7 +291,7 @@ class HostsSession:
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
         """Close the results, write the reports, whatever happened."""
         self._stopped.set()
-        for host in self.chosen:
+        for host in self.started:
             try:
                 host.close(int(exitstatus))
             except LedgerError as error:
@@ -404,13 +317,14 @@ class HostsSession:
         try:
             yield
         finally:
-            self._summary(terminalreporter)
+            host_summary.write(
+                terminalreporter, list(self.hosts.values()), self.problems, self.overview
+            )
 
     def pytest_unconfigure(self) -> None:
         """Give the signals back."""
         self._stopped.set()
-        for number, handler in self._handlers.items():
-            signal.signal(number, handler)
+        self._signals.give_back()
 
     # --- inside ----------------------------------------------------------------------------------
 
@@ -452,60 +366,17 @@ class HostsSession:
             page = self.folder / "report.html"
             report.write_several(paths, page, redact=self.options.redact)
             self.overview = page
-            if job := os.environ.get(JOB_SUMMARY):
-                text = self.folder / "report.md"
-                report.write_several(paths, text, redact=self.options.redact)
-                with Path(job).open("a", encoding="utf-8") as file:
-                    file.write(text.read_text(encoding="utf-8"))
+            if problem := tell_the_job(lambda: self._as_markdown(paths)):
+                self.problems.append(problem)
         except (VmvcError, OSError) as error:
             self.problems.append(f"no overview was written: {error}")
 
-    def _summary(self, reporter: Any) -> None:  # noqa: ANN401 - pytest's own is private
-        for problem in self.problems:
-            reporter.write_line(visible_line(f"vmvc: {problem}"), yellow=True)
-        from pytest_vmvc.report.listing import listing
+    def _as_markdown(self, paths: list[Path]) -> str:
+        from pytest_vmvc import report
 
-        reporter.write_sep("=", "hosts")
-        outcomes = _outcomes(reporter)
-        for host in self.hosts.values():
-            bad = bool(host.out or host.lost)
-            reporter.write_line(
-                visible_line(f"{host.label}: {_words(host, outcomes)}"), bold=True, red=bad
-            )
-            for problem in host.problems:
-                reporter.write_line(visible_line(f"  {problem}"), yellow=True)
-            if self.config.get_verbosity() > 0:
-                width = self.config.get_terminal_writer().fullwidth
-                for line in listing(host.results, width, sentences=True):
-                    terminal.write(reporter, line)
-            if host.path.exists():
-                reporter.write_line(f"  results: {host.path}")
-            if host.report:
-                reporter.write_line(f"  report:  {host.report}")
-        if self.overview:
-            reporter.write_line(f"overview: {self.overview}")
-
-
-def _words(host: HostRun, outcomes: Counter[tuple[str, str]]) -> str:
-    from pytest_vmvc.report.listing import counted
-
-    if host.out:
-        return f"LEFT OUT: {host.out}"
-    tests = [
-        f"{outcomes[host.spec.id, one]} {one}" for one in OUTCOMES if outcomes[host.spec.id, one]
-    ]
-    said = "; ".join(filter(None, (counted(host.results), f"tests: {', '.join(tests) or 'none'}")))
-    return f"LOST: {host.lost}; {said}" if host.lost else said
-
-
-def _outcomes(reporter: Any) -> Counter[tuple[str, str]]:  # noqa: ANN401 - pytest's own is private
-    """How many tests of each host came out how, as pytest counts them."""
-    return Counter(
-        (node.gateway.id, outcome)
-        for outcome in OUTCOMES
-        for report in reporter.stats.get(outcome, ())
-        if (node := getattr(report, "node", None)) is not None
-    )
+        text = self.folder / "report.md"
+        report.write_several(paths, text, redact=self.options.redact)
+        return text.read_text(encoding="utf-8")
 
 
 def _refuse(config: pytest.Config) -> None:
@@ -541,34 +412,3 @@ def _of_the_ini_file(config: pytest.Config) -> Iterator[tuple[str, Any]]:
             with suppress(ValueError, KeyError):  # some have no twin there
                 if value := config.getini(name):
                     yield name, value
-
-
-def _named(nodeid: str, host: str) -> str:
-    """The name of a test on a host: within the brackets, where JUnit's writer expects the end."""
-    return f"{nodeid[:-1]}@{host}]" if nodeid.endswith("]") else f"{nodeid}@{host}"
-
-
-def _crashed(host: HostRun) -> pytest.TestReport:
-    path = host.running.partition("::")[0]
-    report = pytest.TestReport(
-        nodeid=host.running,
-        location=(path, None, host.running.partition("::")[2]),
-        keywords={},
-        outcome="failed",
-        longrepr=visible_line(f"host {host.label} is lost: {host.lost}"),
-        when="call",
-    )
-    report.node = host.node  # type: ignore[attr-defined]
-    return report
-
-
-def _death(error: object) -> str:
-    said = _last_line(str(error))
-    if "Not properly terminated" in said:
-        return "its process or its connection ended; look there for what ended it (`dmesg`)"
-    return f"pytest ended there: {said}"
-
-
-def _last_line(text: str) -> str:
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return (lines or ["nothing was said"])[-1][-300:]

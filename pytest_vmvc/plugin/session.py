@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import secrets
-import signal
 import time
 from collections.abc import Callable, Generator
 from contextlib import suppress
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -25,21 +22,15 @@ from pytest_vmvc.lab import Lab
 from pytest_vmvc.ledger import LedgerWriter
 from pytest_vmvc.model import SCHEMA_VERSION, End, Host, Reading, Record, Result, Run
 from pytest_vmvc.paths import put, state_dir
-from pytest_vmvc.plugin import baseline, collection, gate, host_link, options, terminal
+from pytest_vmvc.plugin import baseline, collection, gate, host_link, options, signals, terminal
 from pytest_vmvc.plugin.baseline import Baseline
+from pytest_vmvc.plugin.run_folder import check_folder, now, point_latest_at, tell_the_job
 from pytest_vmvc.resources import RunScope
 from pytest_vmvc.saved import SavedBench
 
 if TYPE_CHECKING:
     from pytest_vmvc.conditions import Watch
     from pytest_vmvc.subjects import Pair
-
-ENDING_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
-PR_SET_PDEATHSIG = 1
-"""Linux's number for: send me this signal when my parent ends."""
-
-JOB_SUMMARY = "GITHUB_STEP_SUMMARY"
-"""The variable in which a CI system names the file that its job's page shows, in Markdown."""
 
 
 class Session:
@@ -73,7 +64,7 @@ class Session:
         self._started = time.monotonic()
         self._began = datetime.now(UTC)
         self._results_file = self._choose_file()
-        self._handlers: dict[int, Any] = {}
+        self._signals = signals.Ending()
         if self.options.seed is None:
             told = getattr(config, "workerinput", {})
             self.options = self.options._replace(
@@ -110,11 +101,9 @@ class Session:
                     f"the state folder {state_dir()} cannot be written: {error.strerror or error}; "
                     "permit it, or set VMVC_STATE_DIR to a folder of yours"
                 ) from error
-        for number in ENDING_SIGNALS:
-            if signal.getsignal(number) is not signal.SIG_IGN:  # as of `nohup`
-                self._handlers[number] = signal.signal(number, interrupt)
+        self._signals.take_over()
         if self.is_worker:
-            _end_with_parent()
+            signals.end_with_parent()
             if self.link:
                 self._sweep_dead_runs()
                 self._leave_out(self.link)
@@ -357,8 +346,7 @@ class Session:
     def pytest_unconfigure(self) -> None:
         """Give the scope and the signals back."""
         self.scope.close()
-        for number, handler in self._handlers.items():
-            signal.signal(number, handler)
+        self._signals.give_back()
 
     # --- inside ----------------------------------------------------------------------------------
 
@@ -399,7 +387,7 @@ class Session:
 
     def _run(self) -> Run:
         origin = self.saved.run if self.saved else None
-        words = map(str, self.config.invocation_params.args)
+        words = self.config.invocation_params.args
         return Run(
             schema=SCHEMA_VERSION,
             run_id=self.scope.run_id,
@@ -441,12 +429,8 @@ class Session:
                 f"`vmvc report {ledger}` writes it"
             )
             return
-        if job := os.environ.get(JOB_SUMMARY):
-            try:
-                with Path(job).open("a", encoding="utf-8") as file:
-                    file.write(report.summary(log, exceeded=self.exceeded))
-            except OSError as error:
-                self.problems.append(f"{job} could not be written: {error.strerror or error}")
+        if problem := tell_the_job(lambda: report.summary(log, exceeded=self.exceeded)):
+            self.problems.append(problem)
 
     def _exceeded(self, ledger: Path) -> tuple[str, ...]:
         """What ``--vmvc-fail-on`` names and has happened since the baseline.
@@ -513,40 +497,3 @@ class Session:
                     f"left behind: {resource.kind} {resource.name} ({reason}); "
                     "the next run removes it, or `vmvc clean`"
                 )
-
-
-def check_folder(folder: Path) -> None:
-    """Better now than after the first experiment; raises `pytest.UsageError`."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        writable = os.access(folder, os.W_OK | os.X_OK)
-        reason = "no permission to write there"
-    except OSError as error:
-        writable, reason = False, error.strerror or str(error)
-    if not writable:
-        raise pytest.UsageError(f"--vmvc-output={folder}: {reason}; choose another folder")
-
-
-def point_latest_at(folder: Path) -> None:
-    """Make ``latest`` beside a run's folder lead to it; raises OSError."""
-    link = folder.parent / "latest"
-    fresh = folder.parent / f".latest-{os.getpid()}"
-    fresh.symlink_to(folder.name)
-    fresh.replace(link)
-
-
-def interrupt(_number: int, _frame: FrameType | None) -> None:
-    """End as Ctrl-C does: a handler of signals."""
-    raise KeyboardInterrupt
-
-
-def _end_with_parent() -> None:
-    """Have a worker told at once when its controller is gone: execnet takes five seconds."""
-    import ctypes
-
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-
-
-def now() -> str:
-    """This moment, as results have it."""
-    return datetime.now(UTC).isoformat(timespec="seconds")

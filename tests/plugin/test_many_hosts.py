@@ -15,6 +15,8 @@ pytest.importorskip("xdist")
 
 from pytest_vmvc import ledger
 from pytest_vmvc.errors import LedgerError, UsageError
+from pytest_vmvc.ledger import LedgerWriter
+from pytest_vmvc.model import Result
 from pytest_vmvc.plugin import host_list, hosts
 from tests.plugin.conftest import PAIR
 
@@ -27,9 +29,13 @@ from pytest_vmvc.model import Host
 from pytest_vmvc.plugin import terminal
 from pytest_vmvc.subjects import catalog
 
-catalog.tier = lambda: "tcg"
-catalog.requirement = lambda kind, scope: os.environ.get("LACKS") and f"no {kind}; install it"
-terminal.header = lambda session: ["vmvc: profile", f"vmvc: pair {os.environ.get('VM_S', 4)}"]
+
+def pytest_configure(config):
+    if hasattr(config, "workerinput"):  # a process of its own
+        lacks = os.environ.get("LACKS")
+        catalog.tier = lambda: "tcg"
+        catalog.requirement = lambda kind, scope: lacks and f"no {kind}; install it"
+        terminal.header = lambda session: ["vmvc: profile", "vmvc: pair minimal: fake"]
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -340,14 +346,14 @@ def test_hosts_on_one_machine_measure_one_after_the_other(many, monkeypatch):
 
 
 def test_results_that_cannot_be_written_end_the_run(many, monkeypatch):
-    write = hosts.LedgerWriter.append
+    write = LedgerWriter.append
 
     def full(writer, record):
-        if isinstance(record, hosts.Result) and writer.path.parent.name == "gw1":
+        if isinstance(record, Result) and writer.path.parent.name == "gw1":
             raise LedgerError("results.jsonl cannot be written: no space", hint="free some")
         write(writer, record)
 
-    monkeypatch.setattr(hosts.LedgerWriter, "append", full)
+    monkeypatch.setattr(LedgerWriter, "append", full)
     result = many.run("2*popen")
     assert result.ret == pytest.ExitCode.INTERNAL_ERROR
     assert "the results are not complete: results.jsonl cannot be written: no space" in many.text
