@@ -8,6 +8,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import NamedTuple
 
 import psutil
@@ -57,8 +58,12 @@ def network(word: str, number: int) -> Iterator[Network]:
             ip("-n", name, "link", "set", device, "up")
         yield Network(name, inner, wire)
     finally:
-        ip("netns", "del", name)  # the wire's end in it goes with it, and so does the other
+        # The kernel takes its time over a namespace, and over a wire whose end was in it.
+        if Path("/sys/class/net", wire).exists():
+            ip("link", "del", wire)
+        ip("netns", "del", name)
         assert name not in names()
+        assert not Path("/sys/class/net", wire).exists()
 
 
 def sweep() -> None:
