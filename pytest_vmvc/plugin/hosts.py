@@ -82,8 +82,10 @@ class HostsSession:
 
     def pytest_report_header(self) -> list[str]:
         """Name the hosts; what each has it says itself."""
+        from pytest_vmvc.report.over_words import hosts_words
+
         lines = [
-            f"vmvc: every claim on each of {len(self.started)} hosts, profile "
+            f"vmvc: every claim on {hosts_words(len(self.started))}, profile "
             f"{self.options.profile}, at most {self.options.blocks} pairs, seed {self.seed}"
         ]
         lines += [f"vmvc: host {host.spec.label}" for host in self.started]

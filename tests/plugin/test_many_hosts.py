@@ -43,6 +43,9 @@ def pytest_runtest_call(item):
     for name in ("SIGKILL", "SIGSTOP", "SIGTERM"):
         if os.environ.get(name, "nobody") in item.nodeid:
             os.kill(os.getpid(), getattr(signal, name))
+    if os.environ.get("CTRL_C", "nobody") in item.nodeid:
+        os.kill(os.getppid(), signal.SIGINT)  # as a terminal does: everyone in the foreground
+        raise KeyboardInterrupt
 
 
 def pytest_runtest_protocol(item):
@@ -190,6 +193,18 @@ def test_one_that_dies_or_hangs_does_not_take_the_others_with_it(many, monkeypat
         assert kept.end is None
         assert "incomplete" in (many.folder / "weak" / "report.html").read_text()
         assert "before its end was written down" in (many.folder / "report.html").read_text()
+
+
+def test_an_interrupt_leaves_pages_of_what_was_measured(many):
+    words = ("--vmvc", "--vmvc-pair=minimal", "test_own.py", "-p", "no:cacheprovider")
+    tx = ("--dist=each", "--tx=popen", "--tx=popen//env:CTRL_C=vm-late//id=here")
+    result = many.bed.pytester.runpytest_subprocess(*words, *tx, timeout=60)
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    kept = many.log("here")
+    assert [one.reading.name for one in kept.results] == ["container-soon"]
+    assert kept.end.interrupted
+    assert (many.folder / "here" / "report.html").exists()
+    assert (many.folder / "report.html").exists()
 
 
 def test_a_sample_is_kept_before_its_experiment_is_over(many):
