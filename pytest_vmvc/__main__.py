@@ -145,7 +145,20 @@ def _parser() -> argparse.ArgumentParser:
     )
     clean.add_argument("-y", "--yes", action="store_true", help="with --all: do not ask")
     clean.set_defaults(run=_clean)
+
+    completion = commands.add_parser(
+        "completion", help="print what makes a shell complete these commands"
+    )
+    completion.add_argument("shell", choices=("bash", "zsh", "tcsh"))
+    completion.set_defaults(run=lambda arguments: _completion(parser, arguments.shell))
     return parser
+
+
+def _completion(parser: argparse.ArgumentParser, shell: str) -> int:
+    import shtab
+
+    sys.stdout.write(shtab.complete(parser, shell) + "\n")
+    return 0
 
 
 def _run_id(text: str) -> str:
