@@ -5,9 +5,6 @@ import os
 import pytest
 from hypothesis import settings
 
-# The fixtures of the contract that every backend keeps.
-pytest_plugins = ("pytest_vmvc.testing",)
-
 # What a run under test says is not the summary of the job that runs the tests.
 os.environ.pop("GITHUB_STEP_SUMMARY", None)
 

@@ -1,9 +1,9 @@
 """For authors of backends: the contract that every one keeps, as a test-suite to subclass.
 
 Ours is run against the fake and against the real backends of this project. It is no part of the
-plugin: a test-suite names it in its topmost ``conftest.py``, which makes the fixtures known::
+plugin: a test-suite has its two fixtures by a line in its ``conftest.py``::
 
-    pytest_plugins = ("pytest_vmvc.testing",)
+    from pytest_vmvc.testing import run_scope, shared_env
 
 A backend's test module then has two fixtures of its own, both of ``scope="module"``:
 

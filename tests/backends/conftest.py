@@ -9,6 +9,7 @@ import pytest
 
 from pytest_vmvc.backends import docker
 from pytest_vmvc.errors import Unavailable
+from pytest_vmvc.testing import run_scope, shared_env  # noqa: F401 - fixtures of the contract
 
 BUSYBOX = Path("/bin/busybox")
 IMAGE = ("vmvc-test-busybox", "1")
