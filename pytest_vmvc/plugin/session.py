@@ -452,12 +452,16 @@ class Session:
     def _check_required(self) -> None:
         from pytest_vmvc.subjects import catalog
 
-        own = [self.options.own[name] for name in self.options.pairs if name in self.options.own]
-        if own or self.options.runtime:
-            try:
+        chosen = self.options.pairs
+        own = [self.options.own[name] for name in chosen if name in self.options.own]
+        try:
+            for name in chosen:
+                if name in self.options.offered:
+                    _ = self.options.offered[name].offers
+            if own or self.options.runtime:
                 catalog.check(own, self.options.runtime)
-            except UsageError as error:
-                raise pytest.UsageError(str(error)) from error
+        except UsageError as error:
+            raise pytest.UsageError(str(error)) from error
         for kind in self.options.require:
             gap = catalog.requirement(kind, self.scope)
             if gap is not None:
