@@ -80,14 +80,14 @@ def reapers() -> tuple[Reaper, ...]:
         DockerReaper(),
         VagrantReaper(),
         HomeReaper(),
-        *(_Strangers(one) for one in extensions.all_of(extensions.REAPERS)),
+        *(_OtherReaper(one) for one in extensions.all_of(extensions.REAPERS)),
         CgroupReaper(),
         FolderReaper(),
     )
 
 
-class _Strangers:
-    """The reaper of another distribution: what is wrong with it is told as its not being there."""
+class _OtherReaper:
+    """That of another distribution: what is wrong with it is told as its not being there."""
 
     def __init__(self, extension: extensions.Extension) -> None:
         self.name = extension.name

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from pytest_vmvc import experiments, extensions
-from tests.plugin.distributions import install
+from tests.distributions import install
 
 COUNTING = """
 from pytest_vmvc.model import Metric

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.plugin.distributions import install
+from tests.distributions import install
 
 FAKES = """
 from pytest_vmvc.backends.fake import FakeProvider

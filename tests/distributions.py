@@ -24,6 +24,7 @@ def install(monkeypatch, folder, name, text, **groups):
         )
     ]
     (info / "entry_points.txt").write_text("\n".join(lines) + "\n")
+    monkeypatch.delitem(sys.modules, module, raising=False)
     if str(site) not in sys.path:
         monkeypatch.syspath_prepend(str(site))
     return module
