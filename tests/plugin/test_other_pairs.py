@@ -1,7 +1,13 @@
 """Pairs of other distributions, and of a ``conftest.py``: measured by their name."""
 
+import os
+import re
+from pathlib import Path
+from textwrap import dedent
+
 import pytest
 
+from pytest_vmvc.testing import ProviderContract
 from tests.distributions import install
 
 FAKES = """
@@ -175,3 +181,40 @@ def test_a_runtime_is_for_the_engines_containers_only(place, monkeypatch):
     offered = {"fakes": Offered("fakes", "somebody", lambda: {"container": print})}
     with pytest.raises(UsageError, match=r"somebody: pair fakes: .*leave out --vmvc-runtime"):
         catalog.load("fakes", RunScope(), offered=offered, runtime="crun")
+
+
+def test_the_conftest_of_the_documentation(place, bed, monkeypatch):
+    text = (Path(__file__).parents[2] / "docs" / "extending.md").read_text()
+    (snippet,) = re.findall(r"```python\n(from acme_backend.*?)```", text, re.DOTALL)
+    backend = "from pytest_vmvc.backends.fake import FakeProvider as JailProvider"
+    install(monkeypatch, place.path, "acme-backend", backend)
+    place.makeconftest(WATCH + snippet)
+    place.makepyfile(test_own=CLAIMS.replace("jail", "container"))
+    result = place.runpytest(
+        "--vmvc", "-p", "no:cacheprovider", "--vmvc-pair=jails", "--co", "-q", "test_own.py"
+    )
+    result.stdout.fnmatch_lines(["test_own.py::test_start[[]jails-container]"])
+
+
+def test_the_contract_of_the_documentation(pytester, monkeypatch):
+    text = (Path(__file__).parents[2] / "docs" / "extending.md").read_text()
+    (conftest,) = re.findall(r"```python\n(from pytest_vmvc.testing.*?)```", text, re.DOTALL)
+    (module,) = re.findall(r"```python\n(@pytest.fixture.*?)```", text, re.DOTALL)
+    backend = """
+        import pytest
+        from pytest_vmvc.backends.fake import FakeLaunch, FakeProvider
+        from pytest_vmvc.testing import ProviderContract
+        from tests.backends.test_fake import TestContract as Ours
+
+        def JailProvider(scope, payload=()):
+            return FakeProvider(scope, launches=[FakeLaunch(failure="launch")] if payload else ())
+
+        class JailReaper:
+            def inventory(self):
+                return Ours().leftovers()
+
+        """
+    pytester.makeconftest(conftest)
+    pytester.makepyfile(test_jail=dedent(backend) + module)
+    monkeypatch.setattr(ProviderContract, "runs_as_root", os.geteuid() == 0)
+    pytester.runpytest("-p", "no:cacheprovider").assert_outcomes(passed=20)
