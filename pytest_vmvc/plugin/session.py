@@ -130,7 +130,13 @@ class Session:
         try:
             claims = collection.declared(items, self._subjects)
         except UsageError as error:
-            raise pytest.UsageError(str(error)) from error
+            if not self.is_worker:
+                raise pytest.UsageError(str(error)) from error
+            # A worker that ends has crashed, to xdist: what it reports is told, and fails the run.
+            self.config.hook.pytest_collectreport(
+                report=pytest.CollectReport("claims", "failed", str(error), [])
+            )
+            items[:] = claims = ()
         self._readings_hash = readings_hash(claims)
         self._has_claims = bool(claims)
 

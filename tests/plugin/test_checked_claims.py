@@ -67,6 +67,14 @@ def test_what_could_never_be_judged_is_a_usage_error(bed, reading, says):
     result.stderr.fnmatch_lines([f"*test_own.py:3: reading it of own.wrong {says}"])
 
 
+def test_a_worker_of_xdist_tells_it_too(bed):
+    collect(bed, 'below("vm", "strat_s", 1, "s")')
+    result = bed.run("-n", "2")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(["*test_own.py:3: reading it of own.wrong asks for strat_s*"])
+    assert "INTERNALERROR" not in result.stdout.str()
+
+
 @pytest.mark.parametrize(
     "reading",
     [
