@@ -77,7 +77,7 @@ def claim_page(found: Declared) -> str:
         claim.method,
         "## Readings",
         "Fixed before any data; a verdict is given for each, on each pair.",
-        _table(
+        table(
             ("reading", "question", "set beforehand", "expected", "because", "pairs"),
             [_reading(reading, metrics) for reading in claim.readings],
         ),
@@ -104,7 +104,7 @@ def index(all_claims: tuple[Declared, ...]) -> str:
     for section in dict.fromkeys(found.section for found in all_claims):
         lines.append(f"## {section}")
         lines.append(
-            _table(
+            table(
                 ("claim", "the article says", "readings", "experiments"),
                 [
                     (
@@ -148,7 +148,7 @@ def experiment_list(all_claims: tuple[Declared, ...]) -> str:
             "first, side by side, in environments that stay for all of them. What is *timed* "
             "has the host for itself, one experiment after the other. What *rides* takes its "
             "samples in the environments that another experiment has started and timed.",
-            _table(("experiment", "what it sees", "kind", "quick", "standard", "claims"), rows),
+            table(("experiment", "what it sees", "kind", "quick", "standard", "claims"), rows),
         ]
     )
 
@@ -197,7 +197,7 @@ def _measured(found: Declared, metrics: Mapping[str, Metric]) -> Iterator[str]:
         described = inspect.cleandoc(type(experiments.load(name)).__doc__ or "")
         yield f"Experiment `{name}`: {entry.summary}.\n\n{described}"
     asked = dict.fromkeys(reading.question.metric for reading in found.claim.readings)
-    yield _table(
+    yield table(
         ("metric", "unit", "definition", "emulation"),
         [
             (
@@ -237,7 +237,8 @@ def _names(pairs: set[str]) -> str:
     return ", ".join(sorted(pairs, reverse=True)) or "—"
 
 
-def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
+def table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
+    """A table in Markdown; what would end a cell or a line of it does not."""
     lines = [head, tuple("---" for _ in head), *rows]
     cells = [[" ".join(cell.replace("|", "\\|").split()) for cell in line] for line in lines]
     return "\n".join(f"| {' | '.join(line)} |" for line in cells)

@@ -23,6 +23,9 @@ OURS = {
     "pytest_vmvc/backends/qmp.py:Monitor._watch_end": "a task, cancelled by `_disconnect`",
     "pytest_vmvc/backends/qmp.py:Monitor._disconnect": "`close` waits for it, with a deadline",
     "pytest_vmvc/backends/qmp.py:Monitor._give": "`_call` waits for it, with a deadline",
+    "pytest_vmvc/backends/ready.py:_Attempt._answer": "its socket never waits",
+    "pytest_vmvc/backends/ready.py:_Attempt._refused": "its socket never waits",
+    "pytest_vmvc/backends/ready.py:await_service": "its thread makes sockets, and waits for nobody",
     "pytest_vmvc/backends/snapshot.py:_feed": "a daemon thread, ended by its socket's shutdown",
     "pytest_vmvc/backends/vagrant_machine.py:VagrantMachine._watch.watch": "`close` ends it",
     "pytest_vmvc/backends/vagrant_start.py:VagrantStart._on_output": "the selector says: readable",
@@ -50,6 +53,8 @@ TESTS = {
     "TestTrouble.test_one_that_is_dead_has_no_figures_though_nobody_has_waited_for_it": "killed",
     "tests/backends/test_qemu.py:"
     "test_a_process_that_has_ended_holds_no_memory_of_zero": "`true` ends",
+    "tests/backends/test_ready.py:served.serve": "its listener is shut down",
+    "tests/backends/test_ready.py:test_it_asks_in_another_network_namespace": "`cat` ends",
     "tests/faults/test_host_faults.py:Place.started": "killed",
     "tests/faults/test_host_faults.py:"
     "test_measuring_runs_queue_and_functional_ones_go_on": "`wait_for` has a deadline",

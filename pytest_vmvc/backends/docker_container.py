@@ -36,6 +36,7 @@ from pytest_vmvc.errors import (
     CommandTimedOut,
     EnvironmentDied,
     InfrastructureError,
+    NoCommands,
     Unavailable,
 )
 from pytest_vmvc.model import Completed, Facts, Usage
@@ -229,8 +230,14 @@ class Container:
     def run(self, argv: Sequence[str], *, timeout_s: float = 30.0, stdin: bytes = b"") -> Completed:
         """Run a command inside as root; a non-zero exit status is data, not an error.
 
-        Raises `CommandTimedOut` (the command and what it started are ended) and `EnvironmentDied`.
+        Raises `CommandTimedOut` (the command and what it started are ended), `EnvironmentDied`, and
+        `NoCommands` where the image has no shell.
         """
+        if self._facts.extra.get("commands") is False:
+            raise NoCommands(
+                f"no command can be run in {self.name}: its image has no shell",
+                hint="what is timed from outside and the sizes are measured all the same",
+            )
         started = time.monotonic()
         deadline = Deadline(timeout_s)
         output = {1: bytearray(), 2: bytearray()}

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -111,6 +113,31 @@ def import_image(
     finally:
         with suppress(VmvcError):
             remove_image(part, engine)
+
+
+def instructions(image: Mapping[str, Any]) -> tuple[str, ...]:
+    """The configuration of an inspected image as Dockerfile instructions, for a copy of its files.
+
+    A variable with a line break is left out: an instruction is one line.
+    """
+    config: Mapping[str, Any] = image.get("Config") or {}
+    found = [
+        f"{word} {json.dumps(config[key])}"
+        for word, key in (("ENTRYPOINT", "Entrypoint"), ("CMD", "Cmd"))
+        if config.get(key)
+    ]
+    for text in config.get("Env") or ():
+        name, _, value = text.partition("=")
+        if value.isprintable():
+            found.append(f"ENV {name}={_quoted(value)}")
+    for word, key in (("WORKDIR", "WorkingDir"), ("USER", "User")):
+        if config.get(key):
+            found.append(f"{word} {config[key]}")
+    return tuple(found)
+
+
+def _quoted(value: str) -> str:
+    return '"' + re.sub(r'(["\\$])', r"\\\1", value) + '"'
 
 
 def remove_image(ref: str, engine: Engine | None = None) -> None:

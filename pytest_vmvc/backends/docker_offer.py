@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_vmvc.backends.base import new_nonce
 from pytest_vmvc.backends.docker_engine import Deadline, Engine, api_errors, cause, one_line
-from pytest_vmvc.backends.docker_images import import_image, inspect_image
+from pytest_vmvc.backends.docker_images import import_image, inspect_image, instructions
 from pytest_vmvc.backends.docker_port import exported
 from pytest_vmvc.backends.docker_reaper import passing_image
 from pytest_vmvc.backends.docker_start import ContainerSpec
@@ -69,7 +69,14 @@ def _import_copy(engine: Engine, image: str, repository: str, scope: RunScope) -
             # Archives may follow each other: the mark's comes first and has no end of its own.
             file.write(_mark())
             file.writelines(pieces)
-        import_image(tree, repository, TAG, timeout_s=TRANSFER_TIMEOUT_S, engine=engine)
+        import_image(
+            tree,
+            repository,
+            TAG,
+            changes=instructions(inspect_image(engine, image) or {}),
+            timeout_s=TRANSFER_TIMEOUT_S,
+            engine=engine,
+        )
     finally:
         tree.unlink(missing_ok=True)
 

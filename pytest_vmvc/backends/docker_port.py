@@ -13,6 +13,7 @@ from pytest_vmvc.backends.docker_engine import Engine, unavailable
 from pytest_vmvc.backends.docker_images import (
     import_image,
     inspect_image,
+    instructions,
     load_image,
     remove_image,
     save_image,
@@ -24,9 +25,12 @@ from pytest_vmvc.errors import BuildFailed
 from pytest_vmvc.resources import RunScope
 
 if TYPE_CHECKING:
+    from docker import APIClient
+
     from pytest_vmvc.backends.docker import DockerProvider
 
 LOAD_TIMEOUT_S = 600.0
+SHELL = "/bin/sh"
 TREE = "tree"
 """Where a file tree is inside, below the root."""
 
@@ -93,7 +97,8 @@ def laden_image(
                 tar.add(tree, TREE)
         except (OSError, tarfile.TarError, ValueError) as error:
             raise BuildFailed(f"the file tree cannot be packed: {error}") from error
-        import_image(rootfs, name, "tree", timeout_s=LOAD_TIMEOUT_S, engine=engine)
+        changes = instructions(inspect_image(engine, source.spec.image) or {})
+        import_image(rootfs, name, "tree", changes=changes, timeout_s=LOAD_TIMEOUT_S, engine=engine)
         yield Laden(provider=source.bound(replace(source.spec, image=ref)))
 
 
@@ -103,12 +108,30 @@ def exported(engine: Engine, image: str, scope: RunScope) -> Iterator[Iterable[b
 
     Raises the SDK's errors, and `TeardownFailed`.
     """
+    with _unstarted(engine, image, scope) as (client, name):
+        yield client.export(name)
+
+
+def has_shell(engine: Engine, image: str, scope: RunScope) -> bool:
+    """Whether commands can be run in an image as all of ours are; raises `Unavailable`."""
+    from docker.errors import NotFound
+
+    with unavailable(), _unstarted(engine, image, scope) as (client, name):
+        try:
+            pieces, _ = client.get_archive(name, SHELL)
+        except NotFound:
+            return False
+        return any(pieces)
+
+
+@contextmanager
+def _unstarted(engine: Engine, image: str, scope: RunScope) -> Iterator[tuple[APIClient, str]]:
     name = scope.new_name()
     resource = scope.hold("container", name)
     try:
         with engine.client(LOAD_TIMEOUT_S) as client:
             client.create_container(image, ["true"], name=name, labels=dict(scope.labels))
-            yield client.export(name)
+            yield client, name
     finally:
         with engine.client() as client:
             remove_container(client, name)

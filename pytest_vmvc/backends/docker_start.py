@@ -48,6 +48,8 @@ class ContainerSpec:
     """The payload, which goes on running; empty: the image's own command."""
     ready: readiness.Ready | None = None
     """When it has answered; None: when it has printed ``vmvc:nonce $VMVC_NONCE``."""
+    has_shell: bool = True
+    """Whether the image has one; without, no command can be run inside."""
     memory_bytes: int | None = None
     """Limit of memory, swap included; None: no limit."""
     vcpus: float | None = None
@@ -122,9 +124,10 @@ def start(
                     # The thread must be gone from the stream before that is closed.
                     stream.shut()
                     wait([heard], HANG_UP_S)
-        except (TimeoutError, Timeout):
+        except (TimeoutError, Timeout) as late:
+            seen = f" to {spec.ready}: {late}" if isinstance(late, NotReady) else ""
             raise LaunchTimedOut(
-                f"container {name} gave no answer within {deadline_s:g} s{_said(output)}",
+                f"container {name} gave no answer{seen} within {deadline_s:g} s{_said(output)}",
                 hint="the host may be overloaded",
             ) from None
         except api_errors() as error:
@@ -168,6 +171,10 @@ def ending(client: APIClient, name: str) -> str:
     return f"exit status {status}"
 
 
+class NotReady(TimeoutError):
+    """The deadline is over; what was seen last."""
+
+
 def _in_its_output(ready: readiness.Ready | None, nonce: str) -> Callable[[bytearray], bool]:
     if ready is None:
         return lambda output: any(found[1].decode() == nonce for found in ANSWER.finditer(output))
@@ -193,16 +200,16 @@ def _serves(
             f"container {name} has no address that this host could ask for {service}",
             hint="take another ready probe: line:TEXT",
         )
-    if address and readiness.await_service(
+    seen = address and readiness.await_service(
         service,
         (address, service.port),
         until=time.monotonic() + deadline.left_s,
         over=heard.done,
         namespace=spec.network,
-    ):
-        return True
-    deadline.check()
-    return heard.result(HANG_UP_S)
+    )
+    if seen and deadline.left_s <= 0:
+        raise NotReady(seen)
+    return seen is None or heard.result(HANG_UP_S)
 
 
 def _allow(client: APIClient, deadline: Deadline) -> None:

@@ -235,8 +235,8 @@ class QemuMachine:
         """
         if not self._has_agent:
             raise NoCommands(
-                f"no command can be run in {self._name}: it has no agent of ours",
-                hint="a machine made from an image has one, and a box has ssh",
+                f"no command can be run in {self._name}: it has no agent of ours, or no shell",
+                hint="what is timed from outside and the sizes are measured all the same",
             )
         try:
             return self._agent.run(argv, timeout_s=timeout_s, stdin=stdin)
@@ -269,7 +269,7 @@ class QemuMachine:
         try:
             self.monitor.ready(timeout_s=max(0.0, until - time.monotonic()))
             host, outside = self._asked_forwards()[ready.port]
-            served = readiness.await_service(
+            seen = readiness.await_service(
                 ready,
                 (host, outside),
                 until=until,
@@ -279,13 +279,13 @@ class QemuMachine:
         except EnvironmentDied:
             raise self.failure() from None
         except CommandTimedOut:
-            served = False
-        if served:
+            seen = "its monitor is silent"
+        if seen is None:
             self._watch.mark("answer")
             return
         if self._console.ended:
             raise self.failure()
-        raise self._late(deadline_s, f"nothing answers {ready}")
+        raise self._late(deadline_s, f"{ready}: {seen}")
 
     def _late(self, deadline_s: float, reached: str) -> LaunchTimedOut:
         return LaunchTimedOut(

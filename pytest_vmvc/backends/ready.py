@@ -107,17 +107,22 @@ def await_service(
     over: Callable[[], bool],
     accepted: Callable[[], bool] = lambda: True,
     namespace: Path | None = None,
-) -> bool:
-    """Try until it is ready; False at that moment of the monotonic clock, or when it is ``over``.
+) -> str | None:
+    """Try until it is ready, which is None; else what was seen last, in words.
 
-    ``accepted`` tells whether the payload itself has accepted a connection, where something on the
-    way to it accepts them first. ``namespace``: the network namespace to ask from, another than
-    ours; raises OSError where that may not be entered.
+    It ends at that moment of the monotonic clock, or when it is ``over``. ``accepted`` tells
+    whether the payload itself has accepted a connection, where something on the way to it accepts
+    them first. ``namespace``: the network namespace to ask from, another than ours; raises OSError
+    where that may not be entered.
     """
     with ThreadPoolExecutor(1) as there:
 
         def attempt() -> _Attempt:
-            made = there.submit(_socket_in, namespace).result() if namespace else socket.socket()
+            made = (
+                there.submit(_socket_in, namespace).result(RESPONSE_S)
+                if namespace
+                else socket.socket()
+            )
             return _Attempt(ready, address, made)
 
         return _await(attempt, until=until, over=over, accepted=accepted)
@@ -138,8 +143,9 @@ def _await(
     until: float,
     over: Callable[[], bool],
     accepted: Callable[[], bool],
-) -> bool:
+) -> str | None:
     attempts: list[_Attempt] = []
+    seen = ""
     try:
         while time.monotonic() < until and not over():
             if not attempts or attempts[-1].is_late:
@@ -148,12 +154,14 @@ def _await(
             for one in tuple(attempts):
                 done = one.look(taken)
                 if done:
-                    return True
+                    return None
                 if done is False:
+                    seen = one.seen or seen
                     one.close()
                     attempts.remove(one)
             time.sleep(TICK_S)
-        return False
+        waiting = next((one.seen for one in attempts if one.seen), "")
+        return seen or waiting or "nothing accepts a connection"
     finally:
         for one in attempts:
             one.close()
@@ -170,6 +178,8 @@ class _Attempt:
         self._ends = self._began + CONNECT_S
         self._head = b""
         self._accepted = False
+        self.seen = ""
+        """What came of it so far, in words."""
         with suppress(OSError):  # what comes of it is told by `look`
             self._socket.connect(address)
 
@@ -186,7 +196,7 @@ class _Attempt:
                     return False
                 if not taken or not self._connected():
                     return None
-                self._accepted = True
+                self._accepted, self.seen = True, "it accepts a connection and says nothing"
                 self._ends = time.monotonic() + RESPONSE_S
                 if isinstance(self._ready, Http):
                     self._socket.send(_request(self._ready))
@@ -212,8 +222,12 @@ class _Attempt:
             return None if time.monotonic() < self._ends else False
         self._head = (self._head + data)[:HEAD_BYTES]
         if found := re.match(rb"HTTP/\d\.\d (\d{3})", self._head):
+            self.seen = f"it answers with HTTP status {found[1].decode()}"
             return 200 <= int(found[1]) < 400
-        return None if data and len(self._head) < HEAD_BYTES else False
+        if data and len(self._head) < HEAD_BYTES:
+            return None
+        self.seen = "what it answers is no HTTP"
+        return False
 
     def close(self) -> None:
         """Hang up."""

@@ -123,7 +123,7 @@ class VagrantProvider:
             userland=self.spec.userland,
             vcpus=float(self.spec.vcpus),
             memory_bytes=self.spec.memory_bytes,
-            readiness=words(self.spec.ready) if self.spec.ready else READINESS[self.spec.answers],
+            readiness=self._readiness,
             usage_definition=usage_definition(),
             extra={
                 "box": self.spec.box,
@@ -131,6 +131,14 @@ class VagrantProvider:
                 "libvirt_probes_qemu_at_each_step": libvirt.kvm_hidden_from_machines(),
             },
         )
+
+    @property
+    def _readiness(self) -> str:
+        ready = self.spec.ready
+        if ready is None:
+            return READINESS[self.spec.answers]
+        known = "" if isinstance(ready, Line) else ", once Vagrant tells its address"
+        return f"{words(ready)}{known}"
 
     @cached_property
     def _network(self) -> tuple[str, str]:
@@ -184,7 +192,8 @@ class VagrantProvider:
                     answer_address=start.address,
                 )
                 (folder / "Vagrantfile").write_text(text, encoding="utf-8")
-                logs_in = self.spec.until == "login" or self.spec.answers == "ssh"
+                by_ssh = self.spec.answers == "ssh" and self.spec.ready is None
+                logs_in = self.spec.until == "login" or by_ssh
                 start.run(provider=self.spec.provider, deadline_s=deadline_s, returns=logs_in)
                 with _login(command, folder) if logs_in else nullcontext() as connection:
                     if connection is not None and "answer" not in start.stopwatch.marks:

@@ -53,6 +53,7 @@ class VagrantStart:
         self._service = ready if isinstance(ready, readiness.Port | readiness.Http) else None
         self._probe: threading.Thread | None = None
         self._probed, self._tell = socket.socketpair()
+        self._seen: str | None = None
         self._closed = False
         self._ends = 0.0
         self._selector = selectors.DefaultSelector()
@@ -115,7 +116,8 @@ class VagrantStart:
         marks = self.stopwatch.marks
         wanted = {"up": "return of `vagrant up`"} if returns else {}
         if self._listener is not None or self._service is not None:
-            wanted["answer"] = "answer of the payload"
+            seen = f" ({self._service}: {self._seen})" if self._seen else ""
+            wanted["answer"] = f"answer of the payload{seen}"
         return [words for mark, words in wanted.items() if mark not in marks]
 
     def _watch(self, source: socket.socket | object, action: Callable[[], None]) -> None:
@@ -212,9 +214,10 @@ class VagrantStart:
             return
 
         def probe() -> None:
-            if readiness.await_service(
+            self._seen = readiness.await_service(
                 service, (host, service.port), until=self._ends, over=lambda: self._closed
-            ):
+            )
+            if self._seen is None:
                 self.stopwatch.mark("answer")
                 self._tell.send(b"!")  # wakes who waits for it
 

@@ -121,7 +121,7 @@ def add(parser: pytest.Parser) -> None:
             f"--vmvc-{word}",
             default=None,
             metavar=metavar,
-            help=f"a pair of your own ({OWN}): {text}" if word == "image" else f"its {text}",
+            help=f"pair of your own, called {OWN}: {text}",
         )
     option(
         "vmvc-runtime",

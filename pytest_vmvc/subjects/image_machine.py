@@ -112,6 +112,8 @@ class ImageConfig(msgspec.Struct, frozen=True, kw_only=True):
     """What an image says of its own command."""
 
     image_id: str
+    layers: tuple[str, ...]
+    """Digests of what its files come from."""
     argv: tuple[str, ...]
     """Entry point and command."""
     env: Mapping[str, str]
@@ -144,6 +146,7 @@ def config(ref: str) -> ImageConfig:
     said: Mapping[str, Any] = found.get("Config") or {}
     return ImageConfig(
         image_id=str(found["Id"]),
+        layers=tuple((found.get("RootFS") or {}).get("Layers") or (str(found["Id"]),)),
         argv=(*(said.get("Entrypoint") or ()), *(said.get("Cmd") or ())),
         env=dict(pair.partition("=")[::2] for pair in said.get("Env") or ()),
         folder=str(said.get("WorkingDir") or "/"),
@@ -230,7 +233,7 @@ def _disk(
             raw.rename(target / DISK)
             return {"fetch_bytes": str(packed.stat().st_size)}
 
-    recipe = {"image": image.image_id, "label": LABEL, "spare_bytes": str(SPARE_BYTES)}
+    recipe = {"layers": " ".join(image.layers), "label": LABEL, "spare_bytes": str(SPARE_BYTES)}
     return store.built(f"{NAME}-disk", recipe, fill)
 
 

@@ -133,7 +133,7 @@ def read(file: Path, *, taken: Sequence[str] = ()) -> dict[str, OwnPair]:
         source = f"{file.name}{line}"
         if not isinstance(table, dict):
             raise UsageError(f"{source}: pair {name} is no table", hint="[tool.vmvc.pairs.NAME]")
-        pairs[name] = parse(name, table, source=source, folder=file.parent, taken=taken)
+        pairs[name] = parse(name, table, source=source, folder=file.absolute().parent, taken=taken)
     return pairs
 
 

@@ -80,7 +80,8 @@ def _check_box(own: OwnPair, box: str) -> None:
 
 
 def _container(own: OwnPair, scope: RunScope, runtime: str) -> Provider:
-    from pytest_vmvc.backends.docker import ContainerSpec, DockerProvider
+    from pytest_vmvc.backends.docker import ContainerSpec, DockerProvider, Engine
+    from pytest_vmvc.backends.docker_port import has_shell
 
     if not own.image:
         raise Unavailable(f"the pair {own.name} names no image", hint=f"see {own.source}")
@@ -89,6 +90,7 @@ def _container(own: OwnPair, scope: RunScope, runtime: str) -> Provider:
         userland=f"image {own.image}",
         argv=own.argv,
         ready=own.ready,
+        has_shell=has_shell(Engine(), own.image, scope),
         vcpus=own.cpus,
         memory_bytes=own.memory_bytes,
         runtime=runtime or None,
@@ -98,6 +100,8 @@ def _container(own: OwnPair, scope: RunScope, runtime: str) -> Provider:
 
 
 def _image_machine(own: OwnPair, scope: RunScope, tier: Tier, progress: Progress) -> Provider:
+    from pytest_vmvc.backends.docker import Engine
+    from pytest_vmvc.backends.docker_port import has_shell
     from pytest_vmvc.backends.qemu import MachineSpec, QemuProvider
 
     found = image_machine.build(own.image, own.argv, scope, progress)
@@ -106,6 +110,7 @@ def _image_machine(own: OwnPair, scope: RunScope, tier: Tier, progress: Progress
         initrd=found.initrd,
         disk=found.disk,
         holds_root=True,
+        agent=has_shell(Engine(), own.image, scope),
         ready=own.ready,
         accelerator=tier,
         userland=f"image {own.image}, Linux {found.kernel_release}",

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from pytest_vmvc.backends import libvirt, vagrant_boxes
 from pytest_vmvc.backends.base import Environment
+from pytest_vmvc.backends.ready import Line, Port
 from pytest_vmvc.backends.vagrant import (
     VagrantMachine,
     VagrantProvider,
@@ -424,10 +425,32 @@ def test_a_box_without_the_payload_answers_by_ssh(provider, run_scope, spec):
 
 
 @pytest.mark.vagrant
-def test_a_start_may_end_at_its_answer_with_vagrant_still_at_it(provider, run_scope, spec):
-    other = VagrantProvider(msgspec.structs.replace(spec, until="answer"), run_scope)
+@pytest.mark.parametrize(
+    ("ready", "marks", "how"),
+    [
+        (Line("login:"), {"process"}, "pushed to the host; no polling"),
+        (Port(22), {"address"}, "once Vagrant tells its address"),
+    ],
+    ids=str,
+)
+def test_any_box_is_ready_by_what_it_shows(provider, run_scope, spec, tmp_path, ready, marks, how):
+    """Of a Vagrantfile of the user's own; a start may end there, with Vagrant still at it."""
+    (tmp_path / "Vagrantfile").write_text(
+        f"""Vagrant.configure("2") do |config|
+        config.vm.box = "{spec.box}"
+        config.vm.box_version = "{spec.box_version}"
+        end"""
+    )
+    other = VagrantProvider(
+        msgspec.structs.replace(
+            spec, answers="ssh", until="answer", ready=ready, vagrantfile=tmp_path
+        ),
+        run_scope,
+    )
+    other.prepare()
+    assert how in other.facts.readiness
     with other.launch(deadline_s=240) as machine:
-        assert "answer" in machine.marks
+        assert machine.marks.keys() >= {"created", "answer", *marks}
         assert "up" not in machine.marks
         assert machine.alive()
         with pytest.raises(Unavailable, match="ended at its answer"):

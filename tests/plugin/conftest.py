@@ -1,5 +1,6 @@
 """A small suite of own claims on a fake pair: what the plugin does with it is tested here."""
 
+import docker  # noqa: F401 - loaded once a process, and pytester forgets what a run loads
 import pytest
 import scipy.stats  # noqa: F401 - numpy loads once a process, and pytester forgets what a run loads
 import vl_convert  # noqa: F401 - same

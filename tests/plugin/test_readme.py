@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 README = Path(__file__).parent.parent.parent / "README.md"
+PAGES = [README, *sorted((README.parent / "docs").rglob("*.md"))]
 
 
 def test_the_own_claim_of_the_readme(bed):
@@ -13,8 +14,9 @@ def test_the_own_claim_of_the_readme(bed):
     assert bed.verdicts() == {"container-under-a-second": "SUPPORTED", "vm-in-minutes": "REFUTED"}
 
 
-def test_every_option_of_the_readme_exists(bed):
-    options = set(re.findall(r"--vmvc[a-z-]*", README.read_text()))
+def test_every_option_of_readme_and_documentation_exists(bed):
+    text = "".join(page.read_text() for page in PAGES)
+    options = set(re.findall(r"--vmvc(?:-[a-z]+)*", text))
     help_text = bed.pytester.runpytest("--help").stdout.str()
     assert options
     assert not [option for option in options if option not in help_text]
