@@ -7,11 +7,18 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_vmvc.plugin import options
+from pytest_vmvc.plugin import hooks, options
 
 pytest_plugins = ("pytest_vmvc.plugin.fixtures",)
 
+pytest.register_assert_rewrite("pytest_vmvc.testing")  # for those who import it: we do not
+
 NEEDS_VMVC = "measures containers and machines: run it with --vmvc"
+
+
+def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
+    """Add the hooks that others may implement."""
+    pluginmanager.add_hookspecs(hooks)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -23,8 +30,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """With ``--vmvc`` open the session, and run the article where no path was given."""
     if options.active(config):
+        from pytest_vmvc.plugin import extending
         from pytest_vmvc.plugin.session import Session
 
+        extending.register(config)
         config.pluginmanager.register(Session(config), Session.NAME)
 
 

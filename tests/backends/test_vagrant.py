@@ -33,7 +33,7 @@ from pytest_vmvc.model import Completed
 from pytest_vmvc.process import run
 from pytest_vmvc.resources import Resource, RunScope
 from pytest_vmvc.subjects import debian, guest
-from tests.backends.contract import ProviderContract
+from pytest_vmvc.testing import ProviderContract
 
 SPEC = VagrantSpec(box="vmvc/debian", userland="Debian", tier="tcg")
 NETWORK = ("default", "192.168.122.0/24")
