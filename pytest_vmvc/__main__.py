@@ -1,4 +1,4 @@
-"""The command line: setup, doctor, pair, report, judge, claims, calibrate, clean."""
+"""The command line: setup, doctor, pair, report, judge, claims, new, calibrate, clean."""
 
 from __future__ import annotations
 
@@ -12,7 +12,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from pytest_vmvc import compare_command, judge_command, pair_command, report_command
+from pytest_vmvc import (
+    compare_command,
+    judge_command,
+    new_command,
+    pair_command,
+    report_command,
+)
 from pytest_vmvc.errors import UsageError, VmvcError
 from pytest_vmvc.text import visible_line
 
@@ -109,11 +115,18 @@ def _parser() -> argparse.ArgumentParser:
     compare_command.add(commands)
 
     claims = commands.add_parser("claims", help="list the claims, or write a page about each")
-    claims.add_argument("--package", default="claims", help="the package that declares them")
+    claims.add_argument(
+        "--package",
+        default="claims",
+        metavar="NAME",
+        help="the package that declares them (default: claims, the article's)",
+    )
     claims.add_argument(
         "-o", "--output", type=Path, metavar="DIR", help="write Markdown pages into this folder"
     )
     claims.set_defaults(run=_claims)
+
+    new_command.add(commands)
 
     calibrate = commands.add_parser(
         "calibrate", help="simulate the judge in worlds whose truth is known: is it right?"
@@ -145,7 +158,20 @@ def _parser() -> argparse.ArgumentParser:
     )
     clean.add_argument("-y", "--yes", action="store_true", help="with --all: do not ask")
     clean.set_defaults(run=_clean)
+
+    completion = commands.add_parser(
+        "completion", help="print what makes a shell complete these commands"
+    )
+    completion.add_argument("shell", choices=("bash", "zsh", "tcsh"))
+    completion.set_defaults(run=lambda arguments: _completion(parser, arguments.shell))
     return parser
+
+
+def _completion(parser: argparse.ArgumentParser, shell: str) -> int:
+    import shtab
+
+    sys.stdout.write(shtab.complete(parser, shell) + "\n")
+    return 0
 
 
 def _run_id(text: str) -> str:

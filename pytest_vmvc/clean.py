@@ -6,9 +6,11 @@ import shutil
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
+from pytest_vmvc import extensions
 from pytest_vmvc.backends.base import Reaper
 from pytest_vmvc.errors import TeardownFailed, Unavailable, UsageError, VmvcError
 from pytest_vmvc.paths import cache_dir, state_dir
@@ -59,7 +61,8 @@ class SweepReport(msgspec.Struct, frozen=True, kw_only=True):
 def reapers() -> tuple[Reaper, ...]:
     """One for each technology; folders last, since machines live in them.
 
-    Processes go before what they could still be making.
+    Processes go before what they could still be making. Those of other distributions are among
+    them, and none of these can keep the rest from their work.
     """
     from pytest_vmvc.backends.control_group import CgroupReaper
     from pytest_vmvc.backends.docker import DockerReaper
@@ -77,9 +80,49 @@ def reapers() -> tuple[Reaper, ...]:
         DockerReaper(),
         VagrantReaper(),
         HomeReaper(),
+        *(_OtherReaper(one) for one in extensions.all_of(extensions.REAPERS)),
         CgroupReaper(),
         FolderReaper(),
     )
+
+
+class _OtherReaper:
+    """That of another distribution: what is wrong with it is told as its not being there."""
+
+    def __init__(self, extension: extensions.Extension) -> None:
+        self.name = extension.name
+        self._extension = extension
+        self._made: Any = None
+
+    def inventory(self) -> list[Resource]:
+        """What it finds; raises `Unavailable`, also where it cannot be imported."""
+        try:
+            if self._made is None:
+                self._made = self._extension.load()()
+            return [one for one in self._made.inventory() if _is_resource(one)]
+        except VmvcError as error:
+            raise Unavailable(error.message, hint=error.hint) from error
+        except Exception as error:  # a stranger's class may do anything
+            raise Unavailable(f"{self._extension}: {_said(error)}") from error
+
+    def destroy(self, resource: Resource) -> None:
+        """Have it destroy what it has found; raises `TeardownFailed`."""
+        try:
+            self._made.destroy(resource)
+        except VmvcError:
+            raise
+        except Exception as error:  # as above
+            raise TeardownFailed(f"{self._extension}: {_said(error)}") from error
+
+
+def _said(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
+def _is_resource(found: object) -> bool:
+    if isinstance(found, Resource):
+        return True
+    raise TypeError(f"its inventory holds {type(found).__name__}, not Resource")
 
 
 def sweep(

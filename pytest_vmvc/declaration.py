@@ -17,10 +17,11 @@
 
 from __future__ import annotations
 
+import difflib
 import inspect
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Literal, TypeVar
 
 import msgspec
@@ -30,6 +31,7 @@ from pytest_vmvc.model import (
     Bound,
     Claim,
     Fact,
+    Metric,
     Opinion,
     Published,
     Question,
@@ -37,6 +39,7 @@ from pytest_vmvc.model import (
     Reading,
     Scalar,
     Slope,
+    subjects_of,
 )
 
 ATTRIBUTE = "__vmvc_claim__"
@@ -188,11 +191,7 @@ def claim(
     expectation other than SUPPORTED without a reason, an ``any_of`` that cannot be corrected, or
     anything that a results file could not hold.
     """
-    if not isinstance(claim_id, str) or len(claim_id) > LONGEST or not _ID.fullmatch(claim_id):
-        raise UsageError(
-            f"claim id {claim_id!r:.120} is malformed",
-            hint="like table.boot-time: lower case, dots",
-        )
+    check_id(claim_id)
     if not isinstance(quote, str) or not quote.strip():
         raise UsageError(f"claim {claim_id} has no quote", hint="quote the sentence to be tested")
     if not isinstance(readings, Mapping) or not readings:
@@ -242,6 +241,64 @@ def claim(
         return function
 
     return declare
+
+
+def check_id(claim_id: object) -> None:
+    """Raise `UsageError` where no claim can be called so."""
+    if not isinstance(claim_id, str) or len(claim_id) > LONGEST or not _ID.fullmatch(claim_id):
+        raise UsageError(
+            f"claim id {claim_id!r:.120} is malformed",
+            hint="like table.boot-time: lower case, dots",
+        )
+
+
+def twice(claim: Claim, other: Claim) -> UsageError:
+    """The error of two claims that have one id."""
+    return UsageError(
+        f"two claims are called {claim.id}: {claim.source} and {other.source}",
+        hint="give one of them another id",
+    )
+
+
+def check(
+    claim: Claim, metrics: Mapping[str, Metric], subjects: Collection[str] | None = None
+) -> None:
+    """Hold a claim against what its experiments measure, before they do.
+
+    ``subjects``: those that there are; None where nobody can tell. Raises `UsageError`, with file
+    and line of the claim, for a metric or a subject that there is not and for a unit that is not
+    the metric's: such a reading would never be judged, or never as it was meant.
+    """
+    for reading in claim.readings:
+        question = reading.question
+        if isinstance(question, Opinion):
+            continue
+        where = f"{claim.source}: reading {reading.name} of {claim.id}"
+        if (metric := metrics.get(question.metric)) is None:
+            raise UsageError(
+                f"{where} asks for {question.metric}, which its experiments do not measure",
+                hint=_like(question.metric, metrics),
+            )
+        unit = question.unit if isinstance(question, Bound) else metric.unit
+        if isinstance(question, Slope) and not question.over:
+            unit = question.unit.partition("/")[0]
+        if unit != metric.unit:
+            raise UsageError(
+                f"{where} bounds {question.metric} in {unit!r}; it is measured in {metric.unit!r}",
+                hint="state the threshold in the metric's unit",
+            )
+        for subject in subjects_of(question):
+            if subjects is not None and subject not in subjects:
+                raise UsageError(
+                    f"{where} asks for {subject}, which is no subject of its experiments",
+                    hint=_like(subject, subjects),
+                )
+
+
+def _like(name: str, known: Collection[str]) -> str:
+    """The remedy for a name that is not known: those that are, the likeliest alone."""
+    found = difflib.get_close_matches(name, known, n=1)
+    return f"is it {found[0]}?" if found else f"one of {', '.join(known)}"
 
 
 def _sound(claim: Claim) -> Claim:

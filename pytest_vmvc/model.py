@@ -393,6 +393,11 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     any_of: tuple[str, ...] = ()
     """Readings of which any one would do: their errors are corrected for being several."""
 
+    def subjects(self) -> frozenset[str]:
+        """Everything that its readings are about."""
+        asked = [one.question for one in self.readings if not isinstance(one.question, Opinion)]
+        return frozenset(subject for question in asked for subject in subjects_of(question))
+
     def family(self, reading: Reading) -> tuple[Reading, ...]:
         """The readings that this one is corrected together with; none where it stands alone."""
         if reading.name not in self.any_of:

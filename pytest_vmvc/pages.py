@@ -12,7 +12,7 @@ from types import ModuleType
 import msgspec
 
 from pytest_vmvc import allowance, experiments
-from pytest_vmvc.declaration import ATTRIBUTE
+from pytest_vmvc.declaration import ATTRIBUTE, twice
 from pytest_vmvc.errors import UsageError
 from pytest_vmvc.model import (
     Claim,
@@ -47,15 +47,24 @@ class Declared(msgspec.Struct, frozen=True, kw_only=True):
 def declared(package: str = "claims") -> tuple[Declared, ...]:
     """Every claim of a package, file by file, in the order of the file.
 
-    Raises `UsageError` where there is no such package.
+    Raises `UsageError` where there is no such package, and on two claims of one id.
     """
     try:
         home = importlib.import_module(package)
     except ImportError as error:
-        raise UsageError(f"there is no package {package}: {error}") from error
+        raise UsageError(
+            f"there is no package {package}: {error}",
+            hint="install it, or put its folder on PYTHONPATH",
+        ) from error
+    if not hasattr(home, "__path__"):
+        raise UsageError(f"{package} is a module", hint="name the package that it is in")
     names = sorted(found.name for found in pkgutil.iter_modules(home.__path__))
     modules = [importlib.import_module(f"{package}.{name}") for name in names]
-    return tuple(found for module in modules for found in _of(module))
+    found: dict[str, Declared] = {}
+    for one in (one for module in modules for one in _of(module)):
+        if found.setdefault(one.claim.id, one).claim != one.claim:
+            raise twice(found[one.claim.id].claim, one.claim)
+    return tuple(found.values())
 
 
 def claim_page(found: Declared) -> str:
@@ -115,7 +124,9 @@ def index(all_claims: tuple[Declared, ...]) -> str:
 def experiment_list(all_claims: tuple[Declared, ...]) -> str:
     """What each profile runs: every experiment, with whom it shares the host, on which pairs."""
     rows = []
-    for name, entry in experiments.CATALOGUE.items():
+    asked = [name for one in all_claims for name in one.experiments]
+    for name in dict.fromkeys((*experiments.CATALOGUE, *asked)):
+        entry = experiments.entry(name)
         asking = [one.claim for one in all_claims if name in one.experiments]
         pairs = _pairs(asking)
         kind = "survey" if experiments.is_survey(name) else "timed"
@@ -162,7 +173,7 @@ def _of(module: ModuleType) -> Iterator[Declared]:
             asked = inspect.signature(function).parameters
             yield Declared(
                 claim=claim,
-                experiments=tuple(name for name in asked if name in experiments.CATALOGUE),
+                experiments=tuple(name for name in asked if name in experiments.names()),
                 section=section,
                 test=function.__name__,
             )
@@ -182,7 +193,7 @@ def _reading(reading: Reading, metrics: Mapping[str, Metric]) -> tuple[str, ...]
 
 def _measured(found: Declared, metrics: Mapping[str, Metric]) -> Iterator[str]:
     for name in found.experiments:
-        entry = experiments.CATALOGUE[name]
+        entry = experiments.entry(name)
         described = inspect.cleandoc(type(experiments.load(name)).__doc__ or "")
         yield f"Experiment `{name}`: {entry.summary}.\n\n{described}"
     asked = dict.fromkeys(reading.question.metric for reading in found.claim.readings)

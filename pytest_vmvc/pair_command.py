@@ -44,7 +44,7 @@ def add(commands: Any) -> None:  # noqa: ANN401 - argparse's own class is privat
 
 def _run(arguments: argparse.Namespace) -> int:
     from pytest_vmvc.resources import RunScope
-    from pytest_vmvc.subjects import catalog, image_machine
+    from pytest_vmvc.subjects import catalog, image_machine, offered
     from pytest_vmvc.units import quantity
 
     if not arguments.origin.startswith(FROM) or arguments.origin == FROM:
@@ -52,7 +52,8 @@ def _run(arguments: argparse.Namespace) -> int:
     table = {"image": arguments.origin.removeprefix(FROM)}
     given = {key: getattr(arguments, key) for key in ("command", "ready", "cpus", "memory")}
     table |= {key: value for key, value in given.items() if value is not None}
-    taken = (*catalog.PAIRS, *(own.read(PROJECT) if PROJECT.is_file() else ()))
+    others = offered.installed(catalog.PAIRS)
+    taken = (*catalog.PAIRS, *others, *(own.read(PROJECT) if PROJECT.is_file() else ()))
     pair = own.parse(arguments.name, table, source="vmvc pair", folder=Path.cwd(), taken=taken)
     catalog.check([pair], "")
     with RunScope() as scope:

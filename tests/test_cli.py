@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -50,6 +51,28 @@ def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixtu
 
     assert ended.value.code == 0
     assert "--" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="bash is not installed")
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        (["vmvc", "rep"], {"report"}),
+        (["vmvc", "pair", "--f"], {"--from"}),
+        (["vmvc", "setup", "--only", ""], {"minimal", "debian"}),
+    ],
+)
+def test_a_shell_completes_commands_options_and_choices(
+    typed: list[str], offered: set[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["completion", "bash"]) == 0
+    words = " ".join(f"'{word}'" for word in typed)
+    ask = f"COMP_WORDS=({words}); COMP_CWORD={len(typed) - 1}; _shtab_vmvc; echo ${{COMPREPLY[@]}}"
+    done = subprocess.run(
+        ["bash", "-s"], input=f"{capsys.readouterr().out}\n{ask}\n", text=True,
+        capture_output=True, timeout=30, check=True,
+    )  # fmt: skip
+    assert set(done.stdout.split()) == offered
 
 
 @pytest.mark.parametrize(

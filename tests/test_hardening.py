@@ -28,8 +28,8 @@ from pytest_vmvc.backends.vagrantfile import VagrantSpec, vagrantfile
 from pytest_vmvc.errors import Unavailable
 from pytest_vmvc.resources import RunScope
 from pytest_vmvc.subjects import guest, minimal
+from pytest_vmvc.testing import scratch_run
 from tests.faults import guests
-from tests.scratch import scratch_run
 
 SOURCES = sorted(Path(pytest_vmvc.__file__).parent.rglob("*.py"))
 MACHINE_S = 60.0

@@ -122,5 +122,6 @@ def environment(home: Path, folder: Path) -> Mapping[str, str]:
         "VAGRANT_NO_COLOR": "1",
         "VAGRANT_NO_PARALLEL": "1",
         "VAGRANT_LOG": "fatal",
+        "TMPDIR": str(folder),  # what it leaves there when it is ended goes with the folder
         "LC_ALL": "C.UTF-8",
     }

@@ -54,7 +54,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Experiment(Protocol):
-    """Provisions the subjects of a pair and records what it sees; decides nothing."""
+    """Provisions the subjects of a pair and records what it sees; decides nothing.
+
+    One of another distribution may also say what the catalogue says of ours: ``timed`` (true unless
+    it is false), ``carrier`` (then it is a `Rider`), ``adds``; see `experiments.Entry`.
+    """
 
     name: str
     metrics: tuple[Metric, ...]

@@ -7,11 +7,18 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_vmvc.plugin import host_link, options
+from pytest_vmvc.plugin import hooks, host_link, options
 
 pytest_plugins = ("pytest_vmvc.plugin.fixtures",)
 
+pytest.register_assert_rewrite("pytest_vmvc.testing")  # for those who import it: we do not
+
 NEEDS_VMVC = "measures containers and machines: run it with --vmvc"
+
+
+def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
+    """Add the hooks that others may implement."""
+    pluginmanager.add_hookspecs(hooks)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -25,6 +32,9 @@ def pytest_configure(config: pytest.Config) -> None:
     host_link.take_over(config)
     if not options.active(config):
         return
+    from pytest_vmvc.plugin import extending
+
+    extending.register(config)
     if host_link.has_hosts(config):
         from pytest_vmvc.plugin.hosts import HostsSession
 

@@ -11,7 +11,7 @@ from typing import Any, Final, Literal, NamedTuple
 import pytest
 
 from pytest_vmvc.declaration import Asked, at_most, below, claim
-from pytest_vmvc.experiments import CATALOGUE, load
+from pytest_vmvc.experiments import entry, load, names
 from pytest_vmvc.model import Evidence
 from pytest_vmvc.plugin.gate import BoundReading
 
@@ -54,9 +54,9 @@ class Budget(NamedTuple):
     def reading(self) -> Asked:
         """The reading that it is."""
         bound = below if self.op == "<" else at_most
-        entry = CATALOGUE[self.experiment]
+        found = entry(self.experiment)
         # What is neither timed nor rides in fresh starts is looked at once.
-        least = {} if entry.timed or entry.carrier else {"min_n": 1}
+        least = {} if found.timed or found.carrier else {"min_n": 1}
         made = bound(self.subject, self.metric, self.threshold, self.unit, **least)
         return made.because(f"the budget is {self.text}")
 
@@ -97,7 +97,7 @@ def _figure(text: str, name: str) -> tuple[str, str]:
     experiment, _, metric = name.partition(".")
     if not metric and name in SHORT:
         return SHORT[name]
-    if not metric or experiment not in CATALOGUE:
+    if not metric or experiment not in names():
         raise pytest.UsageError(
             f"--vmvc-budget={text}: no figure is called {name}; name one of {', '.join(SHORT)}, "
             "or EXPERIMENT.METRIC (`vmvc claims -o DIR` lists them)"

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import inspect
+from collections.abc import Callable, Collection, Iterable
 
 import pytest
 
-from pytest_vmvc.declaration import ATTRIBUTE
+from pytest_vmvc import experiments
+from pytest_vmvc.declaration import ATTRIBUTE, check, twice
 from pytest_vmvc.errors import UsageError
-from pytest_vmvc.experiments import CATALOGUE
 from pytest_vmvc.family import at_its_strictest
 from pytest_vmvc.model import Claim, Opinion, Reading
 from pytest_vmvc.plugin import options
+
+OURS = ("reading", "record_start_up", "vmvc_pair", "request")
+"""What a claim's test may ask for beside experiments, and that gives no evidence."""
 
 
 def claim_of(item: object) -> Claim | None:
@@ -52,16 +56,47 @@ def unasked(items: Iterable[pytest.Item]) -> list[pytest.Item]:
     ]
 
 
-def declared(items: Iterable[pytest.Item]) -> tuple[Claim, ...]:
-    """The claims among the items, each once; raises `UsageError` where two share an id."""
+def declared(
+    items: Iterable[pytest.Item],
+    subjects: Callable[[pytest.Item, Collection[str]], Collection[str] | None],
+) -> tuple[Claim, ...]:
+    """The claims among the items, each once and held against what its experiments measure.
+
+    ``subjects(item, asked)``: those of all pairs that it could be given; None where nobody can
+    tell. Raises `UsageError` where two claims share an id, and as `declaration.check` does.
+    """
     found: dict[str, Claim] = {}
     for item in items:
-        if (claim := claim_of(item)) and found.setdefault(claim.id, claim) != claim:
-            raise UsageError(
-                f"two claims are called {claim.id}: {found[claim.id].source} and {claim.source}",
-                hint="give one of them another id",
-            )
+        if (claim := claim_of(item)) is None:
+            continue
+        if claim.id not in found:
+            found[claim.id] = claim
+            _check(claim, item, subjects)
+        elif found[claim.id] != claim:
+            raise twice(found[claim.id], claim)
     return tuple(found.values())
+
+
+def _check(
+    claim: Claim,
+    item: pytest.Item,
+    subjects: Callable[[pytest.Item, Collection[str]], Collection[str] | None],
+) -> None:
+    """Not where other fixtures may give evidence of which nothing is known here."""
+    asked = [name for name, _ in experiments_of(item)]
+    if not asked or inspect.signature(item.function).parameters.keys() - {*asked, *OURS}:  # type: ignore[attr-defined]
+        return
+    metrics = {one.name: one for name in asked for one in experiments.load(name).metrics}
+    added = {one for name in asked for one in experiments.entry(name).adds}
+    known = subjects(item, claim.subjects() - added)
+    check(claim, metrics, None if known is None else [*known, *sorted(added)])
+
+
+def plants_pairs(item: pytest.Item) -> bool:
+    """Whether somebody has put a ``vmvc_load_pair`` in the place of ours, for this item."""
+    manager = getattr(item.session, "_fixturemanager", None)  # pytest tells it nowhere else
+    found = manager and manager.getfixturedefs("vmvc_load_pair", item)
+    return found is None or len(found) > 1
 
 
 def readings_by_experiment(items: Iterable[pytest.Item]) -> dict[str, list[Reading]]:
@@ -79,5 +114,6 @@ def readings_by_experiment(items: Iterable[pytest.Item]) -> dict[str, list[Readi
 def experiments_of(item: pytest.Item) -> list[tuple[str, str]]:
     """The experiments that an item asks for, each with the pair it wants it on."""
     pair = getattr(item, "callspec", None) and item.callspec.params.get("vmvc_pair")  # type: ignore[attr-defined]
-    names = getattr(item, "fixturenames", ()) if pair else ()
-    return [(name, str(pair)) for name in names if name in CATALOGUE]
+    asked = getattr(item, "fixturenames", ()) if pair else ()
+    known = experiments.names()
+    return [(name, str(pair)) for name in asked if name in known]

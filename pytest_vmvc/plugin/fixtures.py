@@ -65,7 +65,9 @@ def record_start_up(request: pytest.FixtureRequest) -> Callable[[Evidence, str],
     return lambda evidence, subject: benchmark.replay(request, evidence, subject)
 
 
-def _experiment(name: str, summary: str) -> Callable[..., Evidence]:
+def experiment(name: str, summary: str) -> Callable[..., Evidence]:
+    """The fixture of an experiment."""
+
     def measured(vmvc_lab: Lab | SavedBench, vmvc_pair: str) -> Evidence:
         from pytest_vmvc.errors import VmvcError
 
@@ -81,7 +83,7 @@ def _experiment(name: str, summary: str) -> Callable[..., Evidence]:
     return pytest.fixture(name=name)(measured)
 
 
-globals().update({name: _experiment(name, entry.summary) for name, entry in CATALOGUE.items()})
+globals().update({name: experiment(name, entry.summary) for name, entry in CATALOGUE.items()})
 
 
 def _session(request: pytest.FixtureRequest) -> Any:  # noqa: ANN401 - Session is imported lazily

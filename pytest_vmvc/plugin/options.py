@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pytest_vmvc.compare_command import Limits
     from pytest_vmvc.ledger import RunLog
     from pytest_vmvc.plugin.budgets import Budget
+    from pytest_vmvc.subjects.offered import Offered
     from pytest_vmvc.subjects.own import OwnPair
 
 PAIRS = ("minimal", "debian")
@@ -70,6 +71,7 @@ class Options(NamedTuple):
     profile: str
     pairs: tuple[str, ...]
     own: Mapping[str, OwnPair]
+    offered: Mapping[str, Offered]
     runtime: str
     blocks: int
     seed: int | None
@@ -107,8 +109,9 @@ def add(parser: pytest.Parser) -> None:
     )
     option(
         "vmvc-pair",
-        f"pair to measure: {', '.join(PAIRS)}, or one of pyproject.toml's [tool.vmvc.pairs.NAME]; "
-        "may be repeated (default: those of the profile, or the one that the options describe)",
+        f"pair to measure: {', '.join(PAIRS)}, one of pyproject.toml's [tool.vmvc.pairs.NAME], or "
+        "one that a plugin or a conftest.py offers; may be repeated (default: those "
+        "of the profile, or the one that the options describe)",
         "args",
         action="append",
         metavar="NAME",
@@ -237,17 +240,16 @@ def parse(config: pytest.Config) -> Options:
             given = config.getini(name)
         return default if given in (None, "", []) else given
 
-    own = {} if log else _own(config)
-    known = (*PAIRS, *own) if log is None else _pairs(log)
+    offered = {} if log or not active(config) else _offered(config)
+    own = {} if log else _own(config, (*PAIRS, *offered))
+    known = (*PAIRS, *own, *offered) if log is None else _pairs(log)
     profile = _one_of("--vmvc-profile", value("vmvc_profile", "standard"), tuple(PROFILES))
+    chosen = value("vmvc_pair", known if log else (OWN,) if OWN in own else PROFILES[profile].pairs)
     return Options(
         profile=profile,
-        pairs=_all_of(
-            "--vmvc-pair",
-            value("vmvc_pair", known if log else (OWN,) if OWN in own else PROFILES[profile].pairs),
-            known,
-        ),
+        pairs=_all_of("--vmvc-pair", chosen, known if active(config) else tuple(chosen)),
         own=own,
+        offered=offered,
         runtime=value("vmvc_runtime", ""),
         blocks=_number(
             "--vmvc-blocks", value("vmvc_blocks", PROFILES[profile].blocks), int, MIN_BLOCKS
@@ -264,7 +266,14 @@ def parse(config: pytest.Config) -> Options:
     )
 
 
-def _own(config: pytest.Config) -> dict[str, OwnPair]:
+def _offered(config: pytest.Config) -> Mapping[str, Offered]:
+    """Pairs of other distributions and of hooks; nobody looks without ``--vmvc``."""
+    from pytest_vmvc.plugin import extending
+
+    return extending.pairs(config)
+
+
+def _own(config: pytest.Config, taken: tuple[str, ...]) -> dict[str, OwnPair]:
     """Pairs of the user's own: of the project's file, and of the options; read without a host."""
     given = {word: config.getoption(f"vmvc_{word.replace('-', '_')}") for word in SUBJECTS}
     table = {word: text for word, text in given.items() if text is not None}
@@ -275,14 +284,14 @@ def _own(config: pytest.Config) -> dict[str, OwnPair]:
     from pytest_vmvc.subjects import own
 
     try:
-        pairs = own.read(file, taken=PAIRS) if file.is_file() else {}
+        pairs = own.read(file, taken=taken) if file.is_file() else {}
         if table:
             pairs[OWN] = own.parse(
                 OWN,
                 table,
                 source=" ".join(f"--vmvc-{word}" for word in table),
                 folder=config.invocation_params.dir,
-                taken=tuple(pairs),
+                taken=(*taken, *pairs),
             )
     except UsageError as error:
         raise pytest.UsageError(str(error)) from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Collection, Generator
 from contextlib import suppress
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -22,7 +22,16 @@ from pytest_vmvc.lab import Lab
 from pytest_vmvc.ledger import LedgerWriter
 from pytest_vmvc.model import SCHEMA_VERSION, End, Host, Reading, Record, Result, Run
 from pytest_vmvc.paths import put, state_dir
-from pytest_vmvc.plugin import baseline, collection, gate, host_link, options, signals, terminal
+from pytest_vmvc.plugin import (
+    baseline,
+    collection,
+    extending,
+    gate,
+    host_link,
+    options,
+    signals,
+    terminal,
+)
 from pytest_vmvc.plugin.baseline import Baseline
 from pytest_vmvc.plugin.run_folder import check_folder, now, point_latest_at, tell_the_job
 from pytest_vmvc.resources import RunScope
@@ -131,11 +140,23 @@ class Session:
             self.config.hook.pytest_deselected(items=unasked)
             items[:] = [item for item in items if item not in unasked]
         try:
-            claims = collection.declared(items)
+            claims = collection.declared(items, self._subjects)
         except UsageError as error:
-            raise pytest.UsageError(str(error)) from error
+            if not self.is_worker:
+                raise pytest.UsageError(str(error)) from error
+            # A worker that ends has crashed, to xdist: what it reports is told, and fails the run.
+            self.config.hook.pytest_collectreport(
+                report=pytest.CollectReport("claims", "failed", str(error), [])
+            )
+            items[:] = claims = ()
         self._readings_hash = readings_hash(claims)
         self._has_claims = bool(claims)
+
+    def _subjects(self, item: pytest.Item, asked: Collection[str]) -> Collection[str] | None:
+        """Every subject that a pair may have; None where the pairs are planted, or saved ones."""
+        if self.saved or collection.plants_pairs(item):
+            return None
+        return extending.subjects(self.config, asked)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> None:
@@ -180,6 +201,7 @@ class Session:
             name,
             self.scope,
             own=self.options.own,
+            offered=self.options.offered,
             runtime=self.options.runtime,
             progress=lambda step, _: self._note(step, 0, 1),
         )
@@ -466,12 +488,16 @@ class Session:
     def _check_required(self) -> None:
         from pytest_vmvc.subjects import catalog
 
-        own = [self.options.own[name] for name in self.options.pairs if name in self.options.own]
-        if own or self.options.runtime:
-            try:
+        chosen = self.options.pairs
+        own = [self.options.own[name] for name in chosen if name in self.options.own]
+        try:
+            for name in chosen:
+                if name in self.options.offered:
+                    _ = self.options.offered[name].offers
+            if own or self.options.runtime:
                 catalog.check(own, self.options.runtime)
-            except UsageError as error:
-                raise pytest.UsageError(str(error)) from error
+        except UsageError as error:
+            raise pytest.UsageError(str(error)) from error
         for kind in self.options.require:
             gap = catalog.requirement(kind, self.scope)
             if gap is not None:

@@ -12,9 +12,13 @@ from typing import TYPE_CHECKING
 
 from pytest_vmvc.backends.base import Environment, Provider
 from pytest_vmvc.errors import NoCommands, Unavailable
+from pytest_vmvc.resources import RunScope
 
 if TYPE_CHECKING:
     from pytest_vmvc.subjects.builders import Builder
+
+Offer = Callable[[RunScope], Provider]
+"""Makes a provider for one run; raises `Unavailable` with the reason where this host cannot."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,6 +17,7 @@ from pytest_vmvc.errors import Unavailable, UsageError
 from pytest_vmvc.model import Tier
 from pytest_vmvc.resources import RunScope
 from pytest_vmvc.subjects import (
+    Offer,
     Pair,
     apps,
     debian,
@@ -29,13 +30,13 @@ from pytest_vmvc.subjects import (
     registry,
 )
 from pytest_vmvc.subjects.builders import Builder, ImageBuilder, MachineBuilder
+from pytest_vmvc.subjects.offered import Offered
 from pytest_vmvc.subjects.own import OwnPair
 
 if TYPE_CHECKING:
     from pytest_vmvc.backends.qemu import QemuProvider
 
 _T = TypeVar("_T")
-Offer = Callable[[RunScope], Provider]
 MACHINE_CPUS = 2
 """Most CPUs of the Vagrant machine; a distribution's boot is work for more than one."""
 
@@ -45,22 +46,30 @@ def load(
     scope: RunScope,
     *,
     own: Mapping[str, OwnPair] = MappingProxyType({}),
+    offered: Mapping[str, Offered] = MappingProxyType({}),
     runtime: str = "",
     progress: Progress = lambda *_: None,
 ) -> Pair:
-    """Make a pair by name, shipped or of the user's ``own``.
+    """Make a pair by name: shipped, of the user's ``own``, or ``offered`` by somebody else.
 
     ``runtime``: the engine's runtime for the pair's container; empty: its default. Raises
-    `UsageError` on a name that is not known and on what is wrong in a pair of one's own.
+    `UsageError` on a name that is not known and on what is wrong in a pair that is not shipped.
     """
-    if name in own:
-        offers = own_offers.offers(own[name], scope, tier=tier, runtime=runtime, progress=progress)
+    if name in offered:
+        if runtime:
+            raise offered[name].wrong("its containers have no runtime", "leave out --vmvc-runtime")
+        offers: dict[str, Callable[[], Provider]] = offered[name].bound(scope)
+    elif name in own:
+        offers = dict(
+            own_offers.offers(own[name], scope, tier=tier, runtime=runtime, progress=progress)
+        )
     elif name in PAIRS:
         offers = {key: partial(offer, scope) for key, offer in PAIRS[name].items()}
         if runtime:
             offers["container"] = partial(_under, runtime, offers["container"])
     else:
-        raise UsageError(f"there is no pair {name}", hint=f"one of {', '.join((*PAIRS, *own))}")
+        known = (*PAIRS, *own, *offered)
+        raise UsageError(f"there is no pair {name}", hint=f"one of {', '.join(known)}")
 
     def bound(offers: Mapping[str, Offer]) -> dict[str, Callable[[], Provider]]:
         return {key: partial(offer, scope) for key, offer in offers.items()}
@@ -68,7 +77,7 @@ def load(
     return pair(
         name,
         offers,
-        source=own[name].source if name in own else "",
+        source=next((known[name].source for known in (own, offered) if name in known), ""),
         userlands=bound(USERLANDS),
         others=bound(OTHERS),
         builders=_builders(name, scope),

@@ -8,30 +8,11 @@ from pathlib import Path
 import pytest
 
 from pytest_vmvc.backends import docker
-from pytest_vmvc.backends.base import Environment, Provider
 from pytest_vmvc.errors import Unavailable
-from pytest_vmvc.resources import RunScope
-from tests.scratch import scratch_run
+from pytest_vmvc.testing import run_scope, shared_env  # noqa: F401 - fixtures of the contract
 
 BUSYBOX = Path("/bin/busybox")
 IMAGE = ("vmvc-test-busybox", "1")
-
-
-SHARED_LAUNCH_S = 300.0
-
-
-@pytest.fixture(scope="module")
-def run_scope(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunScope]:
-    """A run of its own, whose ledger stands in a temporary folder."""
-    with scratch_run(tmp_path_factory) as scope:
-        yield scope
-
-
-@pytest.fixture(scope="module")
-def shared_env(provider: Provider) -> Iterator[Environment]:
-    """One environment of the module's ``provider``, for every check that leaves it as it was."""
-    with provider.launch(deadline_s=SHARED_LAUNCH_S) as env:
-        yield env
 
 
 @pytest.fixture(scope="session")

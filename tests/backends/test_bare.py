@@ -13,7 +13,7 @@ from pytest_vmvc.backends.bare import BareProcesses, BareProvider
 from pytest_vmvc.backends.base import Environment
 from pytest_vmvc.errors import Unavailable
 from pytest_vmvc.resources import Resource, RunScope
-from tests.backends.contract import ProviderContract
+from pytest_vmvc.testing import ProviderContract
 
 PROGRAM = Path("/bin/sh")
 pytestmark = pytest.mark.skipif(

@@ -29,7 +29,7 @@ from pytest_vmvc.errors import (
     Unavailable,
 )
 from pytest_vmvc.resources import LABEL, Resource, RunScope
-from tests.backends.contract import ProviderContract
+from pytest_vmvc.testing import ProviderContract
 
 engine_test = pytest.mark.engine
 

@@ -19,7 +19,7 @@ from pytest_vmvc.errors import (
 )
 from pytest_vmvc.model import Completed, Kind
 from pytest_vmvc.resources import FolderReaper, Resource, RunScope
-from tests.backends.contract import ProviderContract
+from pytest_vmvc.testing import ProviderContract
 
 
 @pytest.fixture(scope="module", params=["container", "vm"])

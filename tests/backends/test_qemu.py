@@ -34,7 +34,7 @@ from pytest_vmvc.errors import (
     Unavailable,
 )
 from pytest_vmvc.resources import Resource, RunScope
-from tests.backends.contract import ProviderContract
+from pytest_vmvc.testing import ProviderContract
 from tests.faults import guests
 
 BOOT_ID = ["cat", "/proc/sys/kernel/random/boot_id"]

@@ -25,7 +25,7 @@ from pytest_vmvc.backends.vagrant import (
     VagrantSpec,
     vagrant_summary,
 )
-from pytest_vmvc.backends.vagrant_command import meaningful_line
+from pytest_vmvc.backends.vagrant_command import environment, meaningful_line
 from pytest_vmvc.backends.vagrant_offer import HomeReaper
 from pytest_vmvc.backends.vagrantfile import ruby_string, vagrantfile
 from pytest_vmvc.errors import BuildFailed, TeardownFailed, Unavailable, UsageError
@@ -33,7 +33,7 @@ from pytest_vmvc.model import Completed
 from pytest_vmvc.process import run
 from pytest_vmvc.resources import Resource, RunScope
 from pytest_vmvc.subjects import debian, guest
-from tests.backends.contract import ProviderContract
+from pytest_vmvc.testing import ProviderContract
 
 SPEC = VagrantSpec(box="vmvc/debian", userland="Debian", tier="tcg")
 NETWORK = ("default", "192.168.122.0/24")
@@ -54,6 +54,11 @@ def test_a_quoted_value_is_one_literal_of_plain_signs(text):
     assert re.fullmatch(r'"([A-Za-z0-9 ._/:,=@+-]|\\u\{[0-9a-f]+\})*"', literal)
     back = re.sub(r"\\u\{([0-9a-f]+)\}", lambda found: chr(int(found[1], 16)), literal[1:-1])
     assert back == text
+
+
+def test_what_vagrant_leaves_when_it_is_ended_goes_with_its_folder(tmp_path):
+    settings = environment(tmp_path / "home", tmp_path / "machine")
+    assert settings["TMPDIR"] == settings["VAGRANT_CWD"] == str(tmp_path / "machine")
 
 
 def test_ruby_reads_back_what_was_quoted():

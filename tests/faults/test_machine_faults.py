@@ -46,9 +46,9 @@ from pytest_vmvc.errors import (
 )
 from pytest_vmvc.resources import RunScope
 from pytest_vmvc.subjects import store
+from pytest_vmvc.testing import scratch_run
 from tests.faults import guests
 from tests.faults.guests import MOUNTED, nothing_left, one_clear_line, with_init
-from tests.scratch import scratch_run
 
 BOOT_S = 60.0
 SHORT_S = 0.3

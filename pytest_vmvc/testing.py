@@ -1,15 +1,20 @@
-"""The contract that every backend keeps; one suite, run against the fake and the real ones.
+"""For authors of backends: the contract that every one keeps, as a test-suite to subclass.
 
-A backend's test module has two fixtures of its own, both of ``scope="module"``:
+Ours is run against the fake and against the real backends of this project. It is no part of the
+plugin: a test-suite has its two fixtures by a line in its ``conftest.py``::
+
+    from pytest_vmvc.testing import run_scope, shared_env
+
+A backend's test module then has two fixtures of its own, both of ``scope="module"``:
 
 ``provider``
-    takes ``run_scope`` (from conftest), skips where the host lacks the backend, and returns a
-    prepared provider of that scope.
+    takes ``run_scope``, skips where the host lacks the backend, and returns a prepared provider of
+    that scope.
 ``broken_provider``
     a provider of the same scope whose launch fails by itself (its payload ends, its image is
     empty).
 
-and one subclass of `ProviderContract` (``class TestContract(ProviderContract)``) with:
+and one subclass, ``class TestContract(ProviderContract)``, with:
 
 ``kill(env)``
     end the environment from outside, as an out-of-memory killer would: without its help.
@@ -17,8 +22,8 @@ and one subclass of `ProviderContract` (``class TestContract(ProviderContract)``
     the resources on the host, of whatever run, as the backend's reaper finds them.
 
 Attributes that slow backends change: ``launch_s``, ``command_s``, ``deadline_launch_s``,
-``bound_s``, ``kill_after_s``. Launches that succeed: three in all (``shared_env`` from conftest,
-the one that is stopped, the one that dies); launches that do not: two.
+``bound_s``, ``kill_after_s``. Launches that succeed: three in all (``shared_env``, the one that is
+stopped, the one that dies); launches that do not: two.
 
 Commands used inside: sh, cat, echo, head, id, printf, seq, sleep, grep: busybox has them all.
 """
@@ -29,13 +34,17 @@ import hashlib
 import secrets
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import pytest
 
 from pytest_vmvc.backends.base import Environment, Provider
 from pytest_vmvc.errors import CommandTimedOut, EnvironmentDied, LaunchFailed, LaunchTimedOut
 from pytest_vmvc.resources import Resource, RunScope
+
+SHARED_LAUNCH_S = 300.0
+"""Deadline of the launch of ``shared_env``."""
 
 SHOW_ARGUMENTS = 'for word in "$@"; do printf "%s\\000" "$word"; done'
 
@@ -56,11 +65,35 @@ ODD_ARGUMENTS = (
 )
 
 
+@contextmanager
+def scratch_run(folders: pytest.TempPathFactory) -> Iterator[RunScope]:
+    """A run whose ledger stands in a temporary folder; at its end it holds nothing."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("VMVC_STATE_DIR", str(folders.mktemp("state")))
+        with RunScope() as scope:
+            yield scope
+            assert not scope.held
+
+
+@pytest.fixture(scope="module")
+def run_scope(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunScope]:
+    """A run of the module's own, whose ledger stands in a temporary folder."""
+    with scratch_run(tmp_path_factory) as scope:
+        yield scope
+
+
+@pytest.fixture(scope="module")
+def shared_env(provider: Provider) -> Iterator[Environment]:
+    """One environment of the module's ``provider``, for every check that leaves it as it was."""
+    with provider.launch(deadline_s=SHARED_LAUNCH_S) as env:
+        yield env
+
+
 class ProviderContract:
     """What `pytest_vmvc.backends.base` promises, checked from outside."""
 
     launch_s = 60.0
-    """Deadline of a launch that should succeed (``shared_env`` has conftest's, which is long)."""
+    """Deadline of a launch that should succeed (that of ``shared_env`` is `SHARED_LAUNCH_S`)."""
     command_s = 30.0
     """Deadline of a command that should end."""
     deadline_launch_s = 0.001
@@ -70,11 +103,14 @@ class ProviderContract:
     kill_after_s = 0.5
     """From the start of a long command to its environment's death."""
     runs_as_root = True
+    """Whether commands run inside as root: only the fake's do not."""
 
     def kill(self, env: Environment) -> None:
+        """End it from outside; to be written by the subclass."""
         raise NotImplementedError
 
     def leftovers(self) -> Sequence[Resource]:
+        """What the backend's reaper finds; to be written by the subclass."""
         raise NotImplementedError
 
     # --- what it is ------------------------------------------------------------------------------

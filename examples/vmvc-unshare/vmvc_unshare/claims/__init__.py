@@ -1,0 +1,1 @@
+"""Claims about containers that are nothing but namespaces."""
