@@ -31,7 +31,8 @@ from pytest_vmvc.errors import (
 )
 from pytest_vmvc.resources import RunScope
 from pytest_vmvc.subjects import Pair, catalog, image_machine, minimal, own
-from tests.scratch import minimal_pair_or_skip, scratch_run
+from pytest_vmvc.testing import scratch_run
+from tests.scratch import minimal_pair_or_skip
 
 pytestmark = [pytest.mark.engine, pytest.mark.machine]
 
