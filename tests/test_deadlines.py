@@ -57,6 +57,7 @@ TESTS = {
     "test_a_process_that_has_ended_holds_no_memory_of_zero": "`true` ends",
     "tests/backends/test_ready.py:served.serve": "its listener is shut down",
     "tests/backends/test_ready.py:test_it_asks_in_another_network_namespace": "`cat` ends",
+    "tests/backends/test_remote_engine.py:tunnel.listen": "its listener is shut down",
     "tests/faults/test_host_faults.py:Place.started": "killed",
     "tests/faults/test_host_faults.py:"
     "test_measuring_runs_queue_and_functional_ones_go_on": "`wait_for` has a deadline",

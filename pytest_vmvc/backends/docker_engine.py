@@ -8,7 +8,7 @@ import shutil
 import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -103,14 +103,20 @@ class Engine:
     @cached_property
     def api_version(self) -> str:
         """The version of the API to speak; asks the engine once. Raises `Unavailable`."""
-        from docker import APIClient
+        from docker.constants import MINIMUM_DOCKER_API_VERSION
 
         _reach(self.url)
-        with unavailable():
-            # The SDK writes int, and hands the number to a socket: fractions are fine.
-            client = APIClient(**self._address, version="auto", timeout=PROBE_S)  # type: ignore[arg-type]
-            client.close()
-            return str(client.api_version)
+        with unavailable(), closing(self._made(MINIMUM_DOCKER_API_VERSION, PROBE_S)) as client:
+            return str(client.version(api_version=False)["ApiVersion"])
+
+    def _made(self, version: str, timeout_s: float) -> APIClient:
+        from docker import APIClient
+
+        # The SDK writes int, and hands the number to a socket: fractions are fine.
+        client = APIClient(**self._address, version=version, timeout=timeout_s)  # type: ignore[arg-type]
+        # Else what the environment says of the web's certificates would count, not the engine's.
+        client.trust_env = client.trust_env and not self._address.get("tls")
+        return client
 
     @contextmanager
     def client(self, timeout_s: float = API_S) -> Iterator[APIClient]:
@@ -119,15 +125,13 @@ class Engine:
         Whatever breaks inside without the engine having said why, the engine itself is asked: where
         it has gone meanwhile, leaving raises `Unavailable` in place of the error.
         """
-        from docker import APIClient
-
         from pytest_vmvc.backends.docker_transport import UnixAdapter
 
         broken: tuple[type[Exception], ...] = (InfrastructureError, *api_errors())
         version = self.api_version
         if self._lost:
             self.check()  # else every call would wait for its own deadline
-        client = APIClient(**self._address, version=version, timeout=timeout_s)  # type: ignore[arg-type]
+        client = self._made(version, timeout_s)
         if urlsplit(self.url).scheme == "unix":
             client.mount("http+docker://", UnixAdapter(f"http+{self.url}"))
         try:
@@ -156,14 +160,8 @@ class Engine:
         self._lost = False
 
     def _ping(self) -> None:
-        from docker import APIClient
-
-        with unavailable():
-            client = APIClient(**self._address, version=self.api_version, timeout=PROBE_S)  # type: ignore[arg-type]
-            try:
-                client.ping()
-            finally:
-                client.close()
+        with unavailable(), closing(self._made(self.api_version, PROBE_S)) as client:
+            client.ping()
 
 
 def _listens(url: str) -> bool:
