@@ -27,6 +27,11 @@ RESTART_S = 10.0
 """How long an engine that has answered before, and then refuses, may take to be back."""
 CHUNK_BYTES = 1 << 16
 
+FORWARD = (
+    "forward its socket, `ssh -nNT -L /tmp/engine.sock:/var/run/docker.sock {host}`, and say "
+    "DOCKER_HOST=unix:///tmp/engine.sock"
+)
+
 one_line = partial(text.one_line, most=400)
 """The start of what an engine says, printable and without line breaks."""
 
@@ -88,6 +93,11 @@ class Engine:
                 if context.TLSConfig is not None:
                     found["tls"] = context.TLSConfig
             found["base_url"] = parse_host(found["base_url"], tls=bool(found.get("tls")))
+            if found["base_url"].startswith("ssh://"):
+                raise Unavailable(
+                    f"the container engine at {found['base_url']} is not reached by ssh from here",
+                    hint=FORWARD.format(host=urlsplit(found["base_url"]).hostname or "HOST"),
+                )
         except (DockerException, ValueError, OSError) as error:
             raise Unavailable(
                 f"the address of the container engine is wrong: {cause(error)}",
