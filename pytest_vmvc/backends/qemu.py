@@ -52,6 +52,14 @@ MARKS = {"kernel": b"Booting from ROM", "init": b"vmvc:init"}
 DISK_MARKS = {"bootloader": b"Booting from Hard Disk"}
 """The same where the machine's own disk holds what boots."""
 
+MACHINES: Mapping[str, str] = {
+    "q35": "q35",
+    "pc": "pc",
+    # With the bus that its devices are on; without, it has none.
+    "microvm": "microvm,acpi=on,pcie=on",
+}
+"""Types of machines, as QEMU wants them written."""
+
 KERNEL_PARAMETERS = " ".join(
     (
         "quiet panic=-1",
@@ -74,6 +82,7 @@ class MachineSpec(msgspec.Struct, frozen=True, kw_only=True):
     memory_bytes: int = 256 * 2**20
     vcpus: int = 1
     machine: str = "q35"
+    """A key of `MACHINES`, or QEMU's own name of another type."""
     accelerator: Tier = "tcg"
     digest: str = ""
     """What `artefact_digest` must say of them; empty: whatever it says."""
@@ -338,6 +347,10 @@ class QemuProvider:
         """A provider of another specification in the same run."""
         return QemuProvider(spec, self._scope)
 
+    def typed(self, machine: str) -> QemuProvider:
+        """The same as a machine of another type."""
+        return QemuProvider(msgspec.structs.replace(self.spec, machine=machine), self._scope)
+
     def linked(self, base: Path) -> QemuProvider:
         """The same machine with a disk: a linked clone of that raw image for each."""
         return QemuProvider(msgspec.structs.replace(self.spec, disk=base, digest=""), self._scope)
@@ -348,7 +361,8 @@ class QemuProvider:
         program = self._program()
         words = [
             program, "-nodefaults", "-no-user-config", "-display", "none", "-vga", "none",
-            "-machine", f"{spec.machine},accel={self._accel()},graphics=off",
+            "-machine",
+            f"{MACHINES.get(spec.machine, spec.machine)},accel={self._accel()},graphics=off",
             "-cpu", self._cpu(), "-smp", str(spec.vcpus), "-m", f"{spec.memory_bytes // 1024}k",
             "-no-reboot", *spec.options,
         ]  # fmt: skip

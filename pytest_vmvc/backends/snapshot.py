@@ -92,6 +92,10 @@ class RestoredProvider:
         """From a snapshot of its own, of the same machine in that shape; raises `Unavailable`."""
         return RestoredProvider(self._source.shaped(shape), self._scope)
 
+    def typed(self, machine: str) -> RestoredProvider:
+        """From a snapshot of the same as a machine of another type."""
+        return RestoredProvider(self._source.typed(machine), self._scope)
+
     @contextmanager
     def launch(self, *, deadline_s: float = 300.0) -> Iterator[QemuMachine]:
         """Start QEMU with the saved memory and have the agent in it answer."""

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 PAIRS = ("minimal", "debian")
 GATES = ("contradictions", "strict", "off")
 KINDS = ("container", "vm", "vagrant")
+MACHINES = ("q35", "pc", "microvm")
 MIN_BLOCKS = LEAST
 OWN = "own"
 """Name of the pair that the options describe."""
@@ -41,10 +42,19 @@ SUBJECTS: Mapping[str, tuple[str, str]] = {
 MEASURING = (
     *(
         f"vmvc_{word}"
-        for word in ("profile", "blocks", "seed", "deadline", "online", "require", "runtime")
+        for word in (
+            "profile",
+            "blocks",
+            "seed",
+            "deadline",
+            "online",
+            "require",
+            "runtime",
+            "machine",
+        )
     ),
     *(f"vmvc_{word.replace('-', '_')}" for word in SUBJECTS),
-)
+)  # fmt: skip
 """Options that make no sense where nothing is measured."""
 _SAVED = pytest.StashKey["RunLog | None"]()
 _N = TypeVar("_N", int, float)
@@ -73,6 +83,7 @@ class Options(NamedTuple):
     own: Mapping[str, OwnPair]
     offered: Mapping[str, Offered]
     runtime: str
+    machine: str
     blocks: int
     seed: int | None
     deadline_s: float
@@ -128,6 +139,11 @@ def add(parser: pytest.Parser) -> None:
         "run the containers of the pairs under this runtime of the engine, such as runsc or crun "
         "(default: the engine's own)",
         metavar="NAME",
+    )
+    option(
+        "vmvc-machine",
+        f"type of the pairs' bare machines: {', '.join(MACHINES)} (default: {MACHINES[0]})",
+        metavar="TYPE",
     )
     option(
         "vmvc-blocks",
@@ -251,6 +267,7 @@ def parse(config: pytest.Config) -> Options:
         own=own,
         offered=offered,
         runtime=value("vmvc_runtime", ""),
+        machine=_one_of("--vmvc-machine", value("vmvc_machine", MACHINES[0]), MACHINES),
         blocks=_number(
             "--vmvc-blocks", value("vmvc_blocks", PROFILES[profile].blocks), int, MIN_BLOCKS
         ),

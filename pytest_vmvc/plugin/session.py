@@ -203,6 +203,7 @@ class Session:
             own=self.options.own,
             offered=self.options.offered,
             runtime=self.options.runtime,
+            machine=self.options.machine,
             progress=lambda step, _: self._note(step, 0, 1),
         )
 

@@ -48,35 +48,34 @@ def load(
     own: Mapping[str, OwnPair] = MappingProxyType({}),
     offered: Mapping[str, Offered] = MappingProxyType({}),
     runtime: str = "",
+    machine: str = "",
     progress: Progress = lambda *_: None,
 ) -> Pair:
     """Make a pair by name: shipped, of the user's ``own``, or ``offered`` by somebody else.
 
-    ``runtime``: the engine's runtime for the pair's container; empty: its default. Raises
-    `UsageError` on a name that is not known and on what is wrong in a pair that is not shipped.
+    ``runtime``: the engine's runtime for the pair's container; ``machine``: QEMU's machine type for
+    a bare machine; empty: the default. Raises `UsageError` on a name that is not known and on what
+    is wrong in a pair that is not shipped.
     """
-    if name in offered:
-        if runtime:
-            raise offered[name].wrong("its containers have no runtime", "leave out --vmvc-runtime")
-        offers: dict[str, Callable[[], Provider]] = offered[name].bound(scope)
-    elif name in own:
-        offers = dict(
-            own_offers.offers(own[name], scope, tier=tier, runtime=runtime, progress=progress)
-        )
-    elif name in PAIRS:
-        offers = {key: partial(offer, scope) for key, offer in PAIRS[name].items()}
-        if runtime:
-            offers["container"] = partial(_under, runtime, offers["container"])
-    else:
-        known = (*PAIRS, *own, *offered)
-        raise UsageError(f"there is no pair {name}", hint=f"one of {', '.join(known)}")
 
     def bound(offers: Mapping[str, Offer]) -> dict[str, Callable[[], Provider]]:
         return {key: partial(offer, scope) for key, offer in offers.items()}
 
+    offers: Mapping[str, Callable[[], Provider]]
+    if name in offered:
+        if runtime:
+            raise offered[name].wrong("its containers have no runtime", "leave out --vmvc-runtime")
+        offers = offered[name].bound(scope)
+    elif name in own:
+        offers = own_offers.offers(own[name], scope, tier=tier, progress=progress)
+    elif name in PAIRS:
+        offers = bound(PAIRS[name])
+    else:
+        known = (*PAIRS, *own, *offered)
+        raise UsageError(f"there is no pair {name}", hint=f"one of {', '.join(known)}")
     return pair(
         name,
-        offers,
+        {key: partial(_chosen, offer, runtime, machine) for key, offer in offers.items()},
         source=next((known[name].source for known in (own, offered) if name in known), ""),
         userlands=bound(USERLANDS),
         others=bound(OTHERS),
@@ -85,13 +84,18 @@ def load(
     )
 
 
-def _under(runtime: str, offer: Callable[[], Provider]) -> Provider:
-    """The same container under another runtime of the engine."""
+def _chosen(offer: Callable[[], Provider], runtime: str, machine: str) -> Provider:
+    """The same under another runtime of the engine, or as another type of machine."""
     from pytest_vmvc.backends.docker import DockerProvider
+    from pytest_vmvc.backends.qemu import QemuProvider
+    from pytest_vmvc.backends.snapshot import RestoredProvider
 
     made = offer()
-    assert isinstance(made, DockerProvider)
-    return made.bound(replace(made.spec, runtime=runtime))
+    if runtime and isinstance(made, DockerProvider):
+        return made.bound(replace(made.spec, runtime=runtime))
+    if machine and isinstance(made, QemuProvider | RestoredProvider):
+        return made.typed(machine)
+    return made
 
 
 def _builders(name: str, scope: RunScope) -> dict[str, Builder]:

@@ -19,7 +19,7 @@ MEMORY_BYTES = 512 * 2**20
 
 
 def offers(
-    own: OwnPair, scope: RunScope, *, tier: Callable[[], Tier], runtime: str, progress: Progress
+    own: OwnPair, scope: RunScope, *, tier: Callable[[], Tier], progress: Progress
 ) -> Mapping[str, Callable[[], Provider]]:
     """Container and machine of the pair, each made when it is asked for."""
     machines: Mapping[str, Callable[[], Provider]] = {
@@ -29,7 +29,7 @@ def offers(
         "disk": lambda: _disk(own, scope, tier()),
     }
     return {
-        "container": lambda: _container(own, scope, runtime),
+        "container": lambda: _container(own, scope),
         "vm": machines[own.machine],
     }
 
@@ -79,7 +79,7 @@ def _check_box(own: OwnPair, box: str) -> None:
         )
 
 
-def _container(own: OwnPair, scope: RunScope, runtime: str) -> Provider:
+def _container(own: OwnPair, scope: RunScope) -> Provider:
     from pytest_vmvc.backends.docker import ContainerSpec, DockerProvider, Engine
     from pytest_vmvc.backends.docker_port import has_shell
 
@@ -93,7 +93,6 @@ def _container(own: OwnPair, scope: RunScope, runtime: str) -> Provider:
         has_shell=has_shell(Engine(), own.image, scope),
         vcpus=own.cpus,
         memory_bytes=own.memory_bytes,
-        runtime=runtime or None,
         registry=str(registry.load() or registry.PACKAGE),
     )
     return DockerProvider(spec, scope)

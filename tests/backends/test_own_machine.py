@@ -255,3 +255,12 @@ def test_the_containers_run_under_the_runtime_that_is_named(image, scope):
         unknown.launch(deadline_s=DEADLINE_S),
     ):
         pytest.fail("it runs")
+
+
+@pytest.mark.parametrize("machine", ["pc", "microvm"])
+def test_bare_machines_are_of_the_type_that_is_named(scope, machine):
+    pair = catalog.load("minimal", scope, machine=machine)
+    for subject in ("vm", "vm-restored"):
+        assert said(pair, subject, "echo", "here")[0] == "here\n"
+        assert pair.subjects[subject].facts.extra["machine"] == machine
+    assert said(pair, "container", "echo", "here")[0] == "here\n"

@@ -2,6 +2,9 @@
 
 import pytest
 
+from pytest_vmvc.backends.qemu import MACHINES
+from pytest_vmvc.plugin import options
+
 
 @pytest.mark.parametrize(
     ("option", "says"),
@@ -15,6 +18,7 @@ import pytest
         ("--vmvc-blocks=six", "--vmvc-blocks=six: not a number"),
         ("--vmvc-seed=-1", "--vmvc-seed=-1: must be at least 0"),
         ("--vmvc-deadline=nan", "--vmvc-deadline=nan: must be at least 1"),
+        ("--vmvc-machine=virt", "--vmvc-machine=virt: unknown; choose one of q35, pc, microvm"),
         ("--vmvc-gate=maybe", "--vmvc-gate=maybe: unknown; choose one of*"),
         ("--vmvc-require=vm,cloud", "--vmvc-require=cloud: unknown; choose one of*"),
     ],
@@ -23,6 +27,10 @@ def test_a_wrong_value_is_a_usage_error(bed, option, says):
     result = bed.run(option)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines([f"*{says}"])
+
+
+def test_machine_types_are_those_of_the_backend():
+    assert tuple(MACHINES) == options.MACHINES
 
 
 def test_the_ini_file_has_them_too(bed):
