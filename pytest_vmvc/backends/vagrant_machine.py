@@ -138,12 +138,17 @@ class VagrantMachine:
         return self._qemu
 
     def alive(self) -> bool:
-        """Whether libvirt says that it runs, or is paused; without it, whether QEMU runs."""
+        """Whether libvirt says that it runs, or is paused; without it, whether QEMU runs.
+
+        Of a QEMU that has ended libvirt may hear a moment later than we do.
+        """
+        if self._qemu is not None and not _runs(self._qemu):
+            return False
         try:
             return libvirt.alive(self._domain)
         except (Unavailable, CommandTimedOut):
             # The daemon may be restarted at any time: its machines go on without it.
-            return self._qemu is not None and self._qemu.is_running()
+            return self._qemu is not None
 
     def _watch(self, pid: int) -> None:
         """Hang up as soon as QEMU ends; ssh alone would notice after a minute of silence."""
@@ -179,3 +184,10 @@ class VagrantMachine:
     def _hang_up(self) -> None:
         if self._connection is not None:
             self._connection.close()
+
+
+def _runs(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False

@@ -340,10 +340,11 @@ class Session:
             self.exceeded = self._exceeded(self._writer.path)
             if self.exceeded and exitstatus == pytest.ExitCode.OK:
                 session.exitstatus = exitstatus = pytest.ExitCode.TESTS_FAILED
-            try:
-                self._writer.append(self._end(int(exitstatus)))
-            except LedgerError as error:
-                self._unwritten = self._unwritten or error
+            if self._unwritten is None:  # else it has no end: what came before it is not all there
+                try:
+                    self._writer.append(self._end(int(exitstatus)))
+                except LedgerError as error:
+                    self._unwritten = error
             self._writer.close()
             if self._unwritten:
                 self.problems.append(f"the results are not complete: {self._unwritten}")

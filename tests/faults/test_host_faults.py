@@ -356,7 +356,9 @@ def test_measuring_runs_queue_and_functional_ones_go_on(place: Place) -> None:
 WALL = {"datetime.now", "time.time", "time.time_ns", "datetime.utcnow", "date.today"}
 DATES = {
     "experiments/base.py": "when a value was observed",
-    "plugin/session.py": "begin and end of the run, and its folder's name",
+    "plugin/session.py": "begin of the run, and its folder's name",
+    "plugin/hosts.py": "the name of the folder of a run on many hosts",
+    "plugin/run_folder.py": "end of the run",
     "subjects/store.py": "when an artefact was built",
     "backends/public_catalogue.py": "the age of an image in days: its own date is a wall clock's",
 }
