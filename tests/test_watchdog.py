@@ -282,12 +282,14 @@ def test_children_are_found_by_their_environment_and_killed(state: Path) -> None
         child = subprocess.Popen(argv, env=resources.marked(), start_new_session=True)
         other = subprocess.Popen(["sleep", "600"])
         try:
-            reaper, found = ChildReaper(), []
+            reaper, found = ChildReaper(), {}
             until = time.monotonic() + GONE_S
-            while len(found) < 2 and time.monotonic() < until:  # the shell and what it starts
-                found = [one for one in reaper.inventory() if one.run_id == scope.run_id]
-            assert {one.name.split()[2] for one in found} == {"sh", "sleep"}
-            for one in found:
+            # The shell and what it starts, which is called as the shell until it is that.
+            while found.keys() != {"sh", "sleep"} and time.monotonic() < until:
+                mine = [one for one in reaper.inventory() if one.run_id == scope.run_id]
+                found = {one.name.split()[2]: one for one in mine}
+            assert found.keys() == {"sh", "sleep"}
+            for one in found.values():
                 reaper.destroy(one)
                 reaper.destroy(one)
             assert child.wait(GONE_S) == -signal.SIGKILL  # nobody else has waited for it

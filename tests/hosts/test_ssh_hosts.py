@@ -227,7 +227,7 @@ def test_a_wire_that_is_cut_costs_one_host(
 
     monkeypatch.setattr(hosts.HostsSession, "_hear", listen)
     monkeypatch.setattr(hosts, "PULSE_S", 0.2)
-    monkeypatch.setattr(hosts, "SILENT_S", 5.0)
+    monkeypatch.setattr(hosts, "SILENT_S", 10.0)
     with ExitStack() as stack:
         nets = {
             name: stack.enter_context(network(name, number)) for number, name in enumerate(HOSTS)
@@ -253,7 +253,7 @@ def test_a_wire_that_is_cut_costs_one_host(
     assert south.end is not None
     assert 1 <= len(north.results) < 3
     assert north.end is None
-    assert "LOST: it has not been heard of for 5 s" in line(said, "north (ssh=north, host ")
+    assert "LOST: it has not been heard of for 10 s" in line(said, "north (ssh=north, host ")
 
 
 def line(said: str, start: str) -> str:
