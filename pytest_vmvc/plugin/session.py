@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Collection, Generator
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ import pytest
 
 from pytest_vmvc.errors import LedgerError, UsageError, VmvcError
 from pytest_vmvc.experiments import carrier_of
-from pytest_vmvc.experiments.base import Settings
+from pytest_vmvc.experiments.base import Note, Settings
 from pytest_vmvc.judge import readings_hash
 from pytest_vmvc.lab import Lab
 from pytest_vmvc.ledger import LedgerWriter
@@ -434,9 +435,10 @@ class Session:
             interrupted=status == pytest.ExitCode.INTERRUPTED,
         )
 
-    def _note(self, what: str, done: int, of: int) -> None:
-        note = self.link.note if self.link else terminal.Progress(self.config).note
-        note(what, done, of)
+    @cached_property
+    def _note(self) -> Note:
+        """What says how far it is; it remembers what it has said."""
+        return self.link.note if self.link else terminal.Progress(self.config).note
 
     def _write_report(self, ledger: Path) -> None:
         from pytest_vmvc import report

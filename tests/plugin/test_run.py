@@ -112,6 +112,14 @@ def test_a_noisy_host_decides_nothing_and_says_so(bed):
     assert "The host during cold_start: 0\u00a0gates passed, 1 failed" in report
 
 
+def test_without_a_terminal_progress_is_told_rarely(bed):
+    """Six blocks of a fake pair take no time: the first line and the last."""
+    said = [line for line in bed.run().outlines if "cold_start on minimal: block" in line]
+    first, last = said
+    assert first == "vmvc: cold_start on minimal: block 1 of 6"
+    assert last.startswith("vmvc: cold_start on minimal: block 6 of 6, done in ")
+
+
 def test_a_late_start_is_a_censored_sample(bed):
     bed.starts(vm_s=[500.0] * 50)
     bed.run("--vmvc-deadline=300").assert_outcomes(passed=2, failed=1)
