@@ -36,9 +36,6 @@ USAGE_DEFINITION = (
 SETTLE_S = 0.5
 POLL_S = 0.005
 
-# A process enters before it becomes the command, so that all of the command is counted.
-_ENTER = 'echo $$ >"$1" && echo $$ >"$2" || exit 125; shift 2; exec "$@"'
-
 
 class BareProcesses:
     """A control group and a folder; made by `BareProvider.launch`."""
@@ -66,9 +63,8 @@ class BareProcesses:
         """
         if not self.alive():
             raise EnvironmentDied(f"the control group {self.name} is gone")
-        entries = [self._group.cpu / "cgroup.procs", self._group.memory / "cgroup.procs"]
         done = process.run(
-            ["sh", "-c", _ENTER, "sh", *entries, *argv],
+            self._group.entered(*argv),
             timeout_s=timeout_s,
             stdin=stdin,
             env={"TMPDIR": str(self._folder)},

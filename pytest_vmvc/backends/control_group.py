@@ -19,6 +19,8 @@ from pytest_vmvc.vitals import field, number, text
 MOUNT = Path("/sys/fs/cgroup")
 PROC = Path("/proc")
 GONE_TIMEOUT_S = 5.0
+# A process enters before it becomes the command, so that all of the command is counted.
+ENTER = 'echo $$ >"$1" && echo $$ >"$2" || exit 125; shift 2; exec "$@"'
 POLL_S = 0.005
 
 
@@ -53,6 +55,11 @@ class Cgroup(msgspec.Struct, frozen=True, kw_only=True):
         else:
             used, cache = _count(self.memory / "memory.current"), "inactive_file"
         return max(0, used - _count(self.memory / "memory.stat", cache))
+
+    def entered(self, *argv: str) -> list[str]:
+        """The command line that enters it and then becomes ``argv``."""
+        entries = [str(folder / "cgroup.procs") for folder in (self.cpu, self.memory)]
+        return ["sh", "-c", ENTER, "sh", *entries, *argv]
 
     def pids(self) -> set[int]:
         """Processes in it now; one of a namespace that is hidden from us has the number 0 there."""

@@ -5,6 +5,7 @@ Entries are sorted, owned by root and dated 1970, so that the same files give th
 
 from __future__ import annotations
 
+import gzip
 import io
 import stat
 import tarfile
@@ -63,6 +64,11 @@ def write_tar(entries: Iterable[Entry], target: BinaryIO) -> None:
             member.type = kinds[stat.S_IFMT(entry.mode)]
             member.size = len(entry.data)
             tar.addfile(member, io.BytesIO(entry.data))
+
+
+def packed_bytes(data: bytes) -> int:
+    """Bytes of it as it would be downloaded: gzip's, where that is less."""
+    return min(len(data), len(gzip.compress(data, mtime=0)))
 
 
 def write_cpio(entries: Iterable[Entry], target: BinaryIO) -> None:

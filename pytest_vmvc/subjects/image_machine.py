@@ -7,7 +7,6 @@ the engine would: with its environment, in its folder, as its user.
 
 from __future__ import annotations
 
-import gzip
 import shlex
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -22,7 +21,14 @@ from pytest_vmvc.backends.base import Progress
 from pytest_vmvc.errors import BuildFailed, Unavailable, UsageError
 from pytest_vmvc.resources import RunScope
 from pytest_vmvc.subjects import minimal, store, vmlinux
-from pytest_vmvc.subjects.archive import character_device, file, folder, link, write_cpio
+from pytest_vmvc.subjects.archive import (
+    character_device,
+    file,
+    folder,
+    link,
+    packed_bytes,
+    write_cpio,
+)
 from pytest_vmvc.subjects.disk import find_tool
 from pytest_vmvc.subjects.kernel import distribution_kernel, load_order
 from pytest_vmvc.subjects.unpacking import TOOLS, scratch_folder, unpacked
@@ -191,7 +197,7 @@ def _kernel(progress: Progress) -> store.StoredArtefact:
             image = found.image.read_bytes()
             data = vmlinux.unpacked(image) or image
             (target / KERNEL).write_bytes(data)
-            return {"release": found.release, "fetch_bytes": str(_packed(data))}
+            return {"release": found.release, "fetch_bytes": str(packed_bytes(data))}
 
     recipe = {**minimal.kernel_recipe(), "modules": " ".join((*MODULES, *SPARE_MODULES))}
     return store.built(f"{NAME}-kernel", recipe, fill)
@@ -273,7 +279,7 @@ def _initrd(
                 ],
                 initrd,
             )
-        return {"fetch_bytes": str(_packed((target / INITRD).read_bytes()))}
+        return {"fetch_bytes": str(packed_bytes((target / INITRD).read_bytes()))}
 
     recipe = {
         "busybox": store.sha256_of(busybox),
@@ -325,7 +331,3 @@ def _database(disk: Path, place: str) -> dict[str, list[str]]:
     )
     lines = (line.split(":") for line in done.stdout.decode(errors="replace").splitlines())
     return {words[0]: words for words in lines}
-
-
-def _packed(data: bytes) -> int:
-    return min(len(data), len(gzip.compress(data, mtime=0)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
 from pytest_vmvc.backends.base import Progress, Provider
@@ -22,14 +23,22 @@ def offers(
     own: OwnPair, scope: RunScope, *, tier: Callable[[], Tier], progress: Progress
 ) -> Mapping[str, Callable[[], Provider]]:
     """Container and machine of the pair, each made when it is asked for."""
+
+    @cache
+    def has_shell() -> bool:
+        from pytest_vmvc.backends import docker_port
+        from pytest_vmvc.backends.docker import Engine
+
+        return docker_port.has_shell(Engine(), own.image, scope)
+
     machines: Mapping[str, Callable[[], Provider]] = {
-        "image": lambda: _image_machine(own, scope, tier(), progress),
+        "image": lambda: _image_machine(own, scope, tier(), has_shell, progress),
         "box": lambda: _box(own, scope, tier(), progress),
         "vagrantfile": lambda: _vagrantfile(own, scope, tier()),
         "disk": lambda: _disk(own, scope, tier()),
     }
     return {
-        "container": lambda: _container(own, scope),
+        "container": lambda: _container(own, scope, has_shell),
         "vm": machines[own.machine],
     }
 
@@ -79,9 +88,8 @@ def _check_box(own: OwnPair, box: str) -> None:
         )
 
 
-def _container(own: OwnPair, scope: RunScope) -> Provider:
-    from pytest_vmvc.backends.docker import ContainerSpec, DockerProvider, Engine
-    from pytest_vmvc.backends.docker_port import has_shell
+def _container(own: OwnPair, scope: RunScope, has_shell: Callable[[], bool]) -> Provider:
+    from pytest_vmvc.backends.docker import ContainerSpec, DockerProvider
 
     if not own.image:
         raise Unavailable(f"the pair {own.name} names no image", hint=f"see {own.source}")
@@ -90,7 +98,7 @@ def _container(own: OwnPair, scope: RunScope) -> Provider:
         userland=f"image {own.image}",
         argv=own.argv,
         ready=own.ready,
-        has_shell=has_shell(Engine(), own.image, scope),
+        has_shell=has_shell(),
         vcpus=own.cpus,
         memory_bytes=own.memory_bytes,
         registry=str(registry.load() or registry.PACKAGE),
@@ -98,9 +106,9 @@ def _container(own: OwnPair, scope: RunScope) -> Provider:
     return DockerProvider(spec, scope)
 
 
-def _image_machine(own: OwnPair, scope: RunScope, tier: Tier, progress: Progress) -> Provider:
-    from pytest_vmvc.backends.docker import Engine
-    from pytest_vmvc.backends.docker_port import has_shell
+def _image_machine(
+    own: OwnPair, scope: RunScope, tier: Tier, has_shell: Callable[[], bool], progress: Progress
+) -> Provider:
     from pytest_vmvc.backends.qemu import MachineSpec, QemuProvider
 
     found = image_machine.build(own.image, own.argv, scope, progress)
@@ -109,7 +117,7 @@ def _image_machine(own: OwnPair, scope: RunScope, tier: Tier, progress: Progress
         initrd=found.initrd,
         disk=found.disk,
         holds_root=True,
-        agent=has_shell(Engine(), own.image, scope),
+        agent=has_shell(),
         ready=own.ready,
         accelerator=tier,
         userland=f"image {own.image}, Linux {found.kernel_release}",

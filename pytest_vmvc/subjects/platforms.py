@@ -6,7 +6,6 @@ folder of its own, and what is run for the platform runs with that folder as roo
 
 from __future__ import annotations
 
-import gzip
 import tarfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -16,7 +15,7 @@ import msgspec
 from pytest_vmvc.backends.base import Progress
 from pytest_vmvc.errors import Unavailable
 from pytest_vmvc.subjects import apps, klibc, minimal, store
-from pytest_vmvc.subjects.archive import Entry, file, folder, link, write_cpio
+from pytest_vmvc.subjects.archive import Entry, file, folder, link, packed_bytes, write_cpio
 
 NAME = "platforms"
 ROOT = "platform"
@@ -65,7 +64,7 @@ def machine(platform: str) -> PlatformMachine:
             initrd.write(bytes(-initrd.tell() % 4))
             write_cpio(_entries(guest.rootfs), initrd)
         packed = (
-            min(len(data), len(gzip.compress(data, mtime=0)))
+            packed_bytes(data)
             for data in (host.kernel.read_bytes(), (target / INITRD).read_bytes())
         )
         return {"fetch_bytes": str(sum(packed))}

@@ -27,7 +27,7 @@ class Mute(BareProvider):
     @contextmanager
     def launch(self, **options):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("pytest_vmvc.backends.bare._ENTER", "echo refused >&2; exit 1")
+            patch.setattr("pytest_vmvc.backends.control_group.ENTER", "echo refused >&2; exit 1")
             with super().launch(**options) as env:
                 yield env
 

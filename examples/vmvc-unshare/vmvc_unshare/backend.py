@@ -44,8 +44,6 @@ USAGE = (
     "the control group of the container, read from the host: CPU seconds, user and system; memory "
     "without inactive page cache"
 )
-# Everything is in the group before it is anything else, so that all of it is counted.
-ENTER = 'echo $$ >"$1" && echo $$ >"$2" || exit 125; shift 2; exec "$@"'
 UNSHARE = ("unshare", "--mount", "--uts", "--ipc", "--net", "--pid", "--fork", "--kill-child")
 INSIDE = ("/bin/env", "-i", "PATH=/bin", "HOME=/")
 """Nothing of the host's environment is seen inside."""
@@ -82,7 +80,7 @@ class UnshareContainer:
             raise EnvironmentDied(f"the container {self.name} is gone")
         spaces = ("--mount", "--uts", "--ipc", "--net", "--pid", "--root", "--wd")
         done = process.run(
-            entered(self._group, "nsenter", "--target", str(self._pid), *spaces, *INSIDE, *argv),
+            self._group.entered("nsenter", "--target", str(self._pid), *spaces, *INSIDE, *argv),
             timeout_s=timeout_s,
             stdin=stdin,
             check=False,
@@ -178,7 +176,7 @@ class UnshareProvider:
         with self._root(name) as root, control_group.made(self._scope, name) as group:
             first = (*INSIDE, f"VMVC_NONCE={nonce}", *self._payload)
             child = subprocess.Popen(
-                entered(group, *UNSHARE, f"--root={root}", "--wd=/", *first),
+                group.entered(*UNSHARE, f"--root={root}", "--wd=/", *first),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
@@ -250,12 +248,6 @@ class RootReaper:
                 root.rmdir()
         except (CommandFailed, OSError) as error:
             raise TeardownFailed(f"{root} is still there", hint=str(error)) from error
-
-
-def entered(group: control_group.Cgroup, *argv: str) -> list[str]:
-    """The command line that enters a control group and then becomes ``argv``."""
-    entries = [str(folder / "cgroup.procs") for folder in (group.cpu, group.memory)]
-    return ["sh", "-c", ENTER, "sh", *entries, *argv]
 
 
 def await_answer(child: subprocess.Popen[bytes], nonce: str, name: str, deadline_s: float) -> None:
