@@ -10,8 +10,7 @@ from pytest_vmvc import extensions
 from pytest_vmvc.backends.base import Provider
 from pytest_vmvc.errors import UsageError, VmvcError
 from pytest_vmvc.resources import RunScope
-from pytest_vmvc.subjects import Offer
-from pytest_vmvc.subjects.own import LONGEST_NAME, NAME
+from pytest_vmvc.subjects import Offer, own
 
 NEEDED = ("name", "kind", "facts", "probe", "prepare", "launch")
 """What a `Provider` has."""
@@ -25,10 +24,7 @@ class Offered:
         self.name = name
         self.source = source
         self._load = load
-        if not NAME.fullmatch(name) or len(name) > LONGEST_NAME:
-            raise self.wrong(
-                "its name is malformed", f"like web-1, {LONGEST_NAME} characters at most"
-            )
+        own.check_name(name, source)
 
     @cached_property
     def offers(self) -> Mapping[str, Offer]:
@@ -37,7 +33,7 @@ class Offered:
         if not isinstance(given, Mapping) or not given:
             raise self.wrong(f"it gives {type(given).__name__} in place of offers", FORM)
         for subject, offer in given.items():
-            if not isinstance(subject, str) or not NAME.fullmatch(subject):
+            if not isinstance(subject, str) or not own.NAME.fullmatch(subject):
                 raise self.wrong(f"{subject!r:.80} is no name of a subject", "like vm-restored")
             if not callable(offer):
                 raise self.wrong(f"its {subject} cannot be called", FORM)
@@ -69,7 +65,7 @@ class Offered:
 
     def wrong(self, message: str, hint: str = "") -> UsageError:
         """An error of this pair, with whose it is."""
-        return UsageError(f"{self.source}: pair {self.name}: {message}", hint=hint)
+        return own.wrong(self.source, self.name, message, hint)
 
 
 def installed(taken: Collection[str]) -> dict[str, Offered]:

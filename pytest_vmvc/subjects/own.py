@@ -82,7 +82,19 @@ class OwnPair(msgspec.Struct, frozen=True, kw_only=True):
 
     def wrong(self, message: str, hint: str = "") -> UsageError:
         """An error of this pair, with the place where it is defined."""
-        return UsageError(f"{self.source}: pair {self.name}: {message}", hint=hint)
+        return wrong(self.source, self.name, message, hint)
+
+
+def wrong(source: str, name: str, message: str, hint: str = "") -> UsageError:
+    """An error of a pair that is not shipped, with whose it is."""
+    return UsageError(f"{source}: pair {name}: {message}", hint=hint)
+
+
+def check_name(name: str, source: str) -> None:
+    """Raise `UsageError` where no pair can be called so."""
+    if not NAME.fullmatch(name) or len(name) > LONGEST_NAME:
+        hint = f"like web-1, {LONGEST_NAME} characters at most"
+        raise wrong(source, name, "its name is malformed", hint)
 
 
 def parse(
@@ -93,8 +105,7 @@ def parse(
     Raises `UsageError`, with the source, for whatever is wrong in it.
     """
     blank = OwnPair(name=name, source=source)
-    if not NAME.fullmatch(name) or len(name) > LONGEST_NAME:
-        raise blank.wrong("its name is malformed", f"like web-1, {LONGEST_NAME} characters at most")
+    check_name(name, source)
     if name in taken:
         raise blank.wrong("there is such a pair already", "give it another name")
     if unknown := [key for key in table if key not in READERS]:
