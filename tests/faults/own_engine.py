@@ -19,6 +19,7 @@ from pytest_vmvc.backends import second_engine
 from pytest_vmvc.backends.docker_engine import Deadline, Engine, until
 from pytest_vmvc.errors import Unavailable
 from pytest_vmvc.resources import RunScope
+from tests.processes import below
 
 START_S = 60.0
 END_S = 20.0
@@ -70,8 +71,7 @@ class OwnEngine:
     def daemon(self) -> psutil.Process:
         """The engine's first process."""
         assert self._child is not None
-        found = psutil.Process(self._child.pid).children(recursive=True)
-        return next(one for one in found if one.name() == second_engine.PROGRAMS["docker"])
+        return next(iter(below(self._child.pid, second_engine.PROGRAMS["docker"])))
 
     def hang(self) -> None:
         """Stop it as SIGSTOP does: connections are taken, and nobody answers."""

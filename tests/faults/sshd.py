@@ -20,6 +20,7 @@ import pytest
 from pytest_vmvc.backends.ssh_config import SshConfig
 from pytest_vmvc.errors import VmvcError
 from pytest_vmvc.subjects import debs, store
+from tests.processes import below
 
 START_S = 20.0
 PACKAGES = ("openssh-server", "libwrap0")
@@ -140,6 +141,11 @@ class Server:
         with suppress(psutil.NoSuchProcess):
             return psutil.Process(self._child.pid).children(recursive=True)
         return []
+
+    def runs(self, program: str) -> bool:
+        """Whether a connection has a process of that name."""
+        assert self._child is not None
+        return bool(below(self._child.pid, program))
 
     def send(self, number: signal.Signals) -> None:
         """Signal the server's processes of all connections, not the commands in them."""

@@ -28,6 +28,7 @@ from pytest_vmvc.errors import (
 )
 from tests.faults.guests import one_clear_line
 from tests.faults.sshd import Server, make_key, serving
+from tests.processes import below
 
 LOGIN_S = 20.0
 SHORT_S = 0.5
@@ -123,7 +124,7 @@ def test_nobody_listens(tmp_path):
 
 
 def ssh_children() -> list[psutil.Process]:
-    return [one for one in psutil.Process().children(recursive=True) if one.name() == "ssh"]
+    return below(os.getpid(), "ssh")
 
 
 # --- a real server that breaks -------------------------------------------------------------------
@@ -165,8 +166,7 @@ class TestServer:
         one_clear_line(caught.value)
 
     def test_closed_in_mid_command(self, server, connection):
-        runs = lambda: any(one.name() == "sleep" for one in server.sessions())  # noqa: E731
-        in_a_moment(lambda: server.send(signal.SIGKILL), runs)
+        in_a_moment(lambda: server.send(signal.SIGKILL), lambda: server.runs("sleep"))
         with pytest.raises(EnvironmentDied, match="ended during `sleep 1000`") as caught:
             connection.run(["sleep", "1000"], timeout_s=BOOT_S)
         one_clear_line(caught.value)
@@ -209,9 +209,7 @@ class TestServer:
             connection.run(["yes"], timeout_s=BOOT_S)
         one_clear_line(caught.value)
         assert psutil.Process().memory_info().rss - before < 3 * process.OUTPUT_LIMIT_BYTES
-        assert connection.run(["pgrep", "-x", "yes"], timeout_s=LOGIN_S).stdout == b"" or not [
-            one for one in server.sessions() if one.name() == "yes"
-        ]
+        assert not server.runs("yes")
 
     def test_nobody_else_can_use_the_login(self, connection, tmp_path):
         folder = connection._folder

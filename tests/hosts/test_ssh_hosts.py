@@ -242,6 +242,8 @@ def test_a_wire_that_is_cut_costs_one_host(
         words = ["--vmvc", "--vmvc-pair=minimal", "--pyargs", "claims_of_ours", "--dist=each"]
         for name, server in servers.items():
             variables = {"VMVC_STATE_DIR": server.folder / "state"}
+            if name == "north":  # or all that it says may be on the way before the wire is cut
+                variables["WAITS"] = "vm-late"
             tx = spec(name, config, server.folder, variables, path=package.parent)
             words.append(f"--tx={tx}")
         result = pytester.runpytest(*words, "-p", "no:cacheprovider")
@@ -251,7 +253,7 @@ def test_a_wire_that_is_cut_costs_one_host(
     south, north = (ledger.read(folder / name / "results.jsonl") for name in ("south", "north"))
     assert len(south.results) == 3
     assert south.end is not None
-    assert 1 <= len(north.results) < 3
+    assert len(north.results) == 1
     assert north.end is None
     assert "LOST: it has not been heard of for 10 s" in line(said, "north (ssh=north, host ")
 
