@@ -40,6 +40,8 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
 
     values: dict[str, Scalar]
     marks: dict[str, float] = {}
+    harness_cpu_s: float | None = None
+    """CPU seconds that the measuring itself took of it; None where it was not looked at."""
     censored: bool = False
     instance: str = ""
     riders: dict[str, dict[str, Scalar]] = {}

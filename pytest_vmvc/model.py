@@ -144,6 +144,9 @@ class Observation(
     """Place within its block (0 ran first)."""
     marks: dict[str, float] = {}
     """Seconds from the request to each sub-mark, host's monotonic clock, ascending."""
+    harness_cpu_s: float | None = None
+    """CPU seconds of the harness's own process from the request to the first answer: what the
+    measuring itself cost. It is in the value, and is never subtracted."""
     censored: bool = False
     instance: str = ""
     dose: float | None = None

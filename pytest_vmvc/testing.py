@@ -129,6 +129,12 @@ class ProviderContract:
         assert seconds == sorted(seconds)
         assert seconds[0] > 0
 
+    def test_what_the_measuring_itself_costs_is_known(self, shared_env: Environment) -> None:
+        assert shared_env.harness_cpu_s >= 0
+        before = shared_env.harness_cpu_s
+        shared_env.mark("later")
+        assert shared_env.harness_cpu_s == before  # of the start alone
+
     def test_a_mark_can_be_added_once(self, shared_env: Environment) -> None:
         first = shared_env.mark("contract")
         assert first >= shared_env.marks["answer"]

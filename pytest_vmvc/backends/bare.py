@@ -52,6 +52,11 @@ class BareProcesses:
         """Seconds since the request."""
         return self._watch.marks
 
+    @property
+    def harness_cpu_s(self) -> float:
+        """CPU seconds of our own process until the first answer."""
+        return self._watch.harness_cpu_s
+
     def mark(self, name: str) -> float:
         """Add a mark now and return its seconds."""
         return self._watch.mark(name)

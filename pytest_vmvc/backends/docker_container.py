@@ -30,7 +30,7 @@ from pytest_vmvc.backends.docker_engine import (
     until,
 )
 from pytest_vmvc.backends.docker_start import ending
-from pytest_vmvc.backends.docker_stream import Stream
+from pytest_vmvc.backends.docker_stream import HANDED_OVER, Stream, prepared
 from pytest_vmvc.backends.optional import Account, Memory
 from pytest_vmvc.errors import (
     CommandTimedOut,
@@ -77,6 +77,11 @@ class Container:
     def marks(self) -> Mapping[str, float]:
         """Seconds since the request: created, started, answer."""
         return self._watch.marks
+
+    @property
+    def harness_cpu_s(self) -> float:
+        """CPU seconds of our own process until the first answer."""
+        return self._watch.harness_cpu_s
 
     def mark(self, name: str) -> float:
         """Add a mark now, on the stopwatch of its launch, and return its seconds."""
@@ -306,8 +311,13 @@ class Container:
         output: Mapping[int, bytearray],
         deadline: Deadline,
     ) -> None:
-        path, body = f"/exec/{command}/start", {"Detach": False, "Tty": False}
-        with Stream(client, path, timeout_s=max(FLOOR_S, deadline.left_s), json=body) as stream:
+        start = prepared(
+            client,
+            f"/exec/{command}/start",
+            json={"Detach": False, "Tty": False},
+            headers=HANDED_OVER,
+        )
+        with Stream(client, start, timeout_s=max(FLOOR_S, deadline.left_s)) as stream:
             writer = stream.send(stdin) if stdin else None
             for number, piece in stream.frames(deadline):
                 output[2 if number == 2 else 1].extend(piece)

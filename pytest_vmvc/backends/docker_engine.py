@@ -119,13 +119,23 @@ class Engine:
         with unavailable(), closing(self._made(MINIMUM_DOCKER_API_VERSION, PROBE_S)) as client:
             return str(client.version(api_version=False)["ApiVersion"])
 
+    @cached_property
+    def _headers(self) -> dict[str, str]:
+        """Those that the user's configuration adds to every request."""
+        from docker.utils.config import load_general_config
+
+        return dict(load_general_config().get("HttpHeaders") or {})
+
     def _made(self, version: str, timeout_s: float) -> APIClient:
         from docker import APIClient
 
         # The SDK writes int, and hands the number to a socket: fractions are fine.
         client = APIClient(**self._address, version=version, timeout=timeout_s)  # type: ignore[arg-type]
-        # Else what the environment says of the web's certificates would count, not the engine's.
-        client.trust_env = client.trust_env and not self._address.get("tls")
+        # What the environment says of the web's certificates is not the engine's, and no proxy
+        # leads to a socket: asking for it would take a quarter of our own time in a start.
+        local = urlsplit(self.url).scheme == "unix"
+        client.trust_env = client.trust_env and not local and not self._address.get("tls")
+        client.headers.update(self._headers)
         return client
 
     @contextmanager

@@ -15,6 +15,9 @@ from docker.transport.unixconn import (
     UnixHTTPConnectionPool,
 )
 
+ENGINE = "http://localhost"
+"""What stands for the engine's address in a request: the socket has none."""
+
 
 class _Connection(UnixHTTPConnection):
     def connect(self) -> None:
@@ -34,11 +37,14 @@ class _Pool(UnixHTTPConnectionPool):
 
 
 class UnixAdapter(UnixHTTPAdapter):
-    """What ``requests`` sends through; in the SDK's place for ``http+docker://``."""
+    """What ``requests`` sends through; in the SDK's place for ``http+docker://``.
 
-    def get_connection(self, url: str | bytes, proxies: Any = None) -> Any:  # noqa: ANN401 - same
-        """The pool of an address; each request brings its own time-out."""
+    All paths share one pool: the SDK makes one for each, and so a connection for each request.
+    """
+
+    def get_connection(self, url: str | bytes, proxies: Any = None) -> Any:  # noqa: ANN401, ARG002 - as loose as the SDK
+        """The engine's pool; each request brings its own time-out."""
         with self.pools.lock:
-            if self.pools.get(url) is None:
-                self.pools[url] = _Pool(str(url), self.socket_path, maxsize=self.max_pool_size)
-        return super().get_connection(url, proxies)
+            if self.pools.get(ENGINE) is None:
+                self.pools[ENGINE] = _Pool(ENGINE, self.socket_path, maxsize=self.max_pool_size)
+            return self.pools[ENGINE]

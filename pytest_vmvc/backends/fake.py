@@ -151,7 +151,7 @@ class FakeProvider:
             raise TeardownFailed(f"{name} is still there", hint="the script wanted it")
 
     def _start(self, name: str, plan: FakeLaunch, deadline_s: float) -> Stopwatch:
-        watch, passed_s = Stopwatch(self.clock), 0.0
+        watch, passed_s = Stopwatch(self.clock, lambda: 0.0), 0.0
         for mark, at_s in plan.marks.items():
             if at_s > deadline_s or (mark == "answer" and plan.failure == "timeout"):
                 self.clock.advance(max(0.0, deadline_s - passed_s))

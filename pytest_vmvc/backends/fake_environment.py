@@ -117,6 +117,11 @@ class FakeEnvironment:
         """Its inside."""
         return Path(self._folder.name)
 
+    @property
+    def harness_cpu_s(self) -> float:
+        """CPU seconds of our own process until the first answer."""
+        return self._watch.harness_cpu_s
+
     def mark(self, name: str) -> float:
         """Add a mark now, on the stopwatch of its launch, and return its seconds."""
         return self._watch.mark(name)

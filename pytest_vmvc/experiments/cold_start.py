@@ -92,6 +92,7 @@ def _start(provider: Provider, subject: str, record: Recorder, deadline_s: float
             return Sample(
                 values={"start_s": marks["answer"], **first, **_os_share(marks)},
                 marks=marks,
+                harness_cpu_s=environment.harness_cpu_s,
                 instance=environment.name,
                 riders=record.ride(environment, subject),
             )

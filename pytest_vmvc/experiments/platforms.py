@@ -158,7 +158,12 @@ class _Tour:
         except LaunchTimedOut:
             return Sample(values={"suite_s": self._deadline_s}, censored=True)
         self.kernels.setdefault(side, set()).add(release)
-        return Sample(values=values, marks=dict(environment.marks), instance=self.platform)
+        return Sample(
+            values=values,
+            marks=dict(environment.marks),
+            harness_cpu_s=environment.harness_cpu_s,
+            instance=self.platform,
+        )
 
 
 def _side(pair: Pair, side: str, record: Recorder) -> dict[str, Provider]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from statistics import median
+
 import msgspec
 
 from pytest_vmvc.ledger import RunLog
@@ -169,15 +171,31 @@ def _subjects(log: RunLog) -> tuple[SubjectTable, ...]:
         known = pairs.setdefault(series.pair, {}).setdefault(series.subject, [])
         if series.facts not in known:
             known.append(series.facts)
-    return tuple(_subject_table(pair, subjects) for pair, subjects in pairs.items())
+    costs = _own_costs(log)
+    return tuple(_subject_table(pair, subjects, costs) for pair, subjects in pairs.items())
 
 
-def _subject_table(pair: str, subjects: dict[str, list[Facts]]) -> SubjectTable:
+def _own_costs(log: RunLog) -> dict[tuple[str, str], str]:
+    """What the measuring itself cost of each subject's starts."""
+    shares: dict[tuple[str, str], list[float]] = {}
+    for one in log.observations:
+        if one.harness_cpu_s is not None and one.marks.get("answer"):
+            share = 100 * one.harness_cpu_s / one.marks["answer"]
+            shares.setdefault((one.pair, one.subject), []).append(share)
+    return {of: f"{quantity(median(found), '%')} (median)" for of, found in shares.items()}
+
+
+def _subject_table(
+    pair: str, subjects: dict[str, list[Facts]], costs: dict[tuple[str, str], str]
+) -> SubjectTable:
     columns = {
         subject if index == 1 else f"{subject} ({index})": _fact_rows(facts)
         for subject, own in subjects.items()
         for index, facts in enumerate(own, 1)
     }
+    for subject in subjects:
+        if cost := costs.get((pair, subject)):
+            columns[subject]["harness's own CPU time in a start"] = cost
     names = list(dict.fromkeys(name for rows in columns.values() for name in rows))
     return SubjectTable(
         pair=pair,

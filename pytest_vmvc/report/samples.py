@@ -12,7 +12,7 @@ from pytest_vmvc.text import visible
 
 HEAD = (
     "experiment", "pair", "subject", "metric", "unit", "value", "censored", "block", "position",
-    "dose", "instance", "at", "provider",
+    "dose", "instance", "at", "provider", "harness_cpu_s",
 )  # fmt: skip
 FORMULA = ("=", "+", "-", "@", "\t", "＝", "＋", "－", "＠")
 """What makes a spreadsheet calculate a text instead of showing it; some take wide forms, too."""
@@ -39,7 +39,7 @@ def _rows(log: RunLog) -> Iterator[tuple[object, ...]]:
             one.experiment, one.pair, one.subject, one.metric,
             series.metric.unit if series else "", one.value,
             one.censored, one.block, one.position, one.dose, one.instance, one.at,
-            series.facts.provider if series and series.facts else "",
+            series.facts.provider if series and series.facts else "", one.harness_cpu_s,
         )  # fmt: skip
 
 

@@ -63,6 +63,19 @@ def test_marks_are_the_script_and_no_real_time_passes(run_scope):
         assert env.marks["answer"] == pytest.approx(FakeLaunch().marks["answer"])
 
 
+def test_a_stopwatch_knows_what_the_measuring_itself_costs():
+    """Of our own process, up to the answer and no further."""
+    cpu = iter([1.0, 1.25, 1.5, 9.0])
+    watch = Stopwatch(FakeClock(), lambda: next(cpu))
+    assert watch.harness_cpu_s == 0
+    watch.mark("created")
+    assert watch.harness_cpu_s == 0.25
+    watch.mark("answer")
+    for later in ("answer", "ready"):
+        watch.mark(later)
+        assert watch.harness_cpu_s == 0.5
+
+
 def test_a_late_launch_costs_its_deadline_on_the_virtual_clock(run_scope):
     provider = FakeProvider(run_scope, launches=[FakeLaunch(failure="timeout")])
     with pytest.raises(LaunchTimedOut), provider.launch(deadline_s=30.0):

@@ -23,7 +23,9 @@ def test_a_cold_start_is_the_time_to_the_answer_and_to_the_first_command(scope):
     assert [o.value for o in found.row("vm", "start_s")] == [pytest.approx(4)] * 6
     assert [o.value for o in found.row("vm", "ready_s")] == [pytest.approx(4.01)] * 6
     assert [o.value for o in found.row("container", "start_s")] == [pytest.approx(0.3)] * 6
-    assert list(found.row("vm", "start_s")[0].marks) == ["created", "answer", "ready"]
+    first = found.row("vm", "start_s")[0]
+    assert list(first.marks) == ["created", "answer", "ready"]
+    assert first.harness_cpu_s == 0  # the fake's clock stands still meanwhile
     assert {o.position for o in found.observations} == {0, 1}
     assert found.find("vm", "start_s").facts.kind == "vm"
 

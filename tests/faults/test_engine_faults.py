@@ -16,7 +16,6 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
-from docker import APIClient
 
 from pytest_vmvc import ledger
 from pytest_vmvc.backends import docker_container, docker_engine, docker_reaper, docker_start
@@ -34,6 +33,7 @@ from pytest_vmvc.errors import (
 )
 from pytest_vmvc.resources import RunScope
 from pytest_vmvc.subjects import minimal
+from tests.backends.requests_of_a_start import around
 from tests.faults.own_engine import OwnEngine, own_engine
 from tests.faults.test_host_faults import CLAIMS, Place
 
@@ -102,14 +102,8 @@ def provider(engine: OwnEngine, scope: RunScope, **words: object) -> DockerProvi
 
 def at(step: str, monkeypatch: pytest.MonkeyPatch, fault: Callable[[str], object]) -> None:
     """Do it once, just before that step of a start, which is then tried."""
-    original, done = getattr(APIClient, step), []
-
-    def faulty(self: APIClient, *words: object, **named: object) -> object:
-        if not done:
-            done.append(fault(str(words[-1])))
-        return original(self, *words, **named)
-
-    monkeypatch.setattr(APIClient, step, faulty)
+    done: list[object] = []
+    around(monkeypatch, step, before=lambda name: done or done.append(fault(name)))
 
 
 def refused(error: BaseException) -> str:
@@ -137,7 +131,7 @@ def test_what_it_may_still_make_is_held_and_removed_when_it_is_back(
     engine: OwnEngine, scope: RunScope, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made, reaper = provider(engine, scope), DockerReaper(engine.address)
-    at("create_container_from_config", monkeypatch, lambda _: engine.hang())
+    at("create", monkeypatch, lambda _: engine.hang())
     with pytest.raises(Unavailable, match=HANGS) as gone, made.launch(deadline_s=0.5):
         pytest.fail("it came up")
     refused(gone.value)
@@ -180,7 +174,7 @@ def test_one_that_hangs_later_is_unavailable_as_well(
 # --- stopped and restarted -----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("step", ["create_container_from_config", "start", "command"])
+@pytest.mark.parametrize("step", ["create", "start", "command"])
 def test_one_that_is_stopped_is_unavailable(
     engine: OwnEngine, scope: RunScope, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
@@ -202,7 +196,7 @@ def test_one_that_is_stopped_is_unavailable(
     assert scope.held == ()
 
 
-@pytest.mark.parametrize("step", ["create_container_from_config", "start", "command"])
+@pytest.mark.parametrize("step", ["create", "start", "command"])
 def test_one_that_is_restarted_costs_the_sample_and_not_the_subject(
     engine: OwnEngine, scope: RunScope, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
@@ -215,11 +209,7 @@ def test_one_that_is_restarted_costs_the_sample_and_not_the_subject(
         if step != "command":
             at(step, patch, restart)
         # Before anything was asked for, nothing is lost.
-        lost = (
-            nullcontext()
-            if step == "create_container_from_config"
-            else pytest.raises(InfrastructureError)
-        )
+        lost = nullcontext() if step == "create" else pytest.raises(InfrastructureError)
         with lost as broken, made.launch(deadline_s=30) as container:
             if step == "command":
                 restart("")
@@ -264,14 +254,8 @@ def test_one_that_somebody_else_ends_is_told(
     words: tuple[str, ...],
     how: str,
 ) -> None:
-    original = APIClient.start
-
-    def ended(self: APIClient, name: str) -> None:
-        original(self, name)
-        engine.docker(*words, name)
-
     with monkeypatch.context() as patch:
-        patch.setattr(APIClient, "start", ended)
+        around(patch, "start", after=lambda name: engine.docker(*words, name))
         silent = provider(engine, scope, argv=SILENT)
         with pytest.raises(LaunchFailed) as failed, silent.launch(deadline_s=30):
             pytest.fail("it came up")

@@ -336,6 +336,7 @@ def _observed(
         block=block,
         position=(block + (subject == "vm")) % 2,
         marks=marks or {},
+        harness_cpu_s=0.005 * marks["answer"] if marks else None,
         instance=f"vmvc-r0123456789-{block}",
     )
 

@@ -65,6 +65,7 @@ def test_the_samples_are_all_there_with_unit_and_provider():
     assert row["provider"] == "fake" or row["provider"]
     assert rows[0]["subject"] == first.subject
     assert float(row["value"]) > 0
+    assert float(row["harness_cpu_s"]) > 0
 
 
 def test_a_spreadsheet_calculates_nothing():

@@ -27,7 +27,7 @@ from pytest_vmvc.report.html import render
 from pytest_vmvc.report.markdown import summary
 from pytest_vmvc.report.plot import plots
 from pytest_vmvc.report.redact import redacted
-from pytest_vmvc.report.samples import FORMULA, table
+from pytest_vmvc.report.samples import FORMULA, HEAD, table
 
 CANARY = "http://127.0.0.1:9/canary"
 PAYLOADS = payloads(CANARY)
@@ -105,7 +105,7 @@ def test_the_summary_holds_no_markup_of_theirs(bad: RunLog) -> None:
 def test_no_cell_of_the_samples_is_a_formula(bad: RunLog) -> None:
     rows = list(csv.reader(io.StringIO(table(bad))))
     assert len(rows) == len(bad.observations) + 1
-    assert {len(row) for row in rows} == {13}
+    assert {len(row) for row in rows} == {len(HEAD)}
     cells = [cell for row in rows for cell in row if not re.fullmatch(r"-?[0-9.e+-]+", cell)]
     assert not [cell for cell in cells if cell.strip().startswith(FORMULA)]
     assert obeyed(table(bad)) == []

@@ -138,6 +138,7 @@ def test_the_same_payload_runs_where_it_is_not_escaped(
     assert opened.title() == "FIRED"
     assert any(canary.url in line for line in open_page.heard)
     assert canary.calls
+    opened.close()
     open_page.heard.clear()
     canary.calls.clear()
     # The policy alone would have stopped it, too.
@@ -145,6 +146,7 @@ def test_the_same_payload_runs_where_it_is_not_escaped(
     assert held.evaluate("window.fired") is None
     assert any("Content Security Policy" in line for line in open_page.heard)
     assert canary.calls == []
+    held.close()  # or it goes on complaining, thousands of times
     open_page.heard.clear()
 
 
@@ -159,5 +161,6 @@ def test_the_same_payload_runs_in_a_picture_where_it_is_not_escaped(
     assert payload in raw
     page = open_page(write_page(raw, "picture.svg"))
     page.wait_for_function("window.fired === 1")
+    page.close()
     open_page.heard.clear()
     canary.calls.clear()

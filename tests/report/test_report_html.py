@@ -188,6 +188,8 @@ def test_provenance_is_shown(log: RunLog, html: str) -> None:
         assert series.metric.definition in text
     assert log.missing[0].reason in text
     assert log.retries[0].error in text
+    assert "harness's own CPU time in a start" in text
+    assert "0.500% (median)" in text
     assert "emulated in software" in text
 
 
