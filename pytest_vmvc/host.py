@@ -71,6 +71,25 @@ def load_snapshot(*, root: Path = ROOT) -> dict[str, float]:
     return found
 
 
+def tsc_khz(*, root: Path = ROOT) -> int | None:
+    """Frequency of the time stamp counter; None where it is not constant, or nobody knows it.
+
+    Where the processor does not tell its momentary frequency either (``aperfmperf``), Linux shows
+    the counter's in its place: arch/x86/kernel/cpu/proc.c.
+    """
+    text = _read(root / "proc/cpuinfo")
+    flags = set(re.split(r"\s+", _cpuinfo(text, "flags")))
+    if not {"constant_tsc", "tsc_known_freq"} <= flags or "aperfmperf" in flags:
+        return None
+    return round(1000 * _figure(_cpuinfo(text, "cpu MHz"))) or None
+
+
+def _cpuinfo(text: str, name: str) -> str:
+    """A field of the first processor."""
+    found = re.search(rf"^{name}\s*: (.*)$", text, re.MULTILINE)
+    return found[1] if found else ""
+
+
 def os_release(*, root: Path = ROOT) -> dict[str, str]:
     """The fields of os-release, unquoted; empty where there is no such file."""
     text = _read(root / "etc/os-release") or _read(root / "usr/lib/os-release")

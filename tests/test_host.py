@@ -105,3 +105,21 @@ def test_a_host_that_hides_its_files_has_a_manifest_all_the_same(tmp_path: Path)
     assert found.memory_bytes == 0
     assert found.os == "Linux"
     assert found.cpu_model
+
+
+@pytest.mark.parametrize(
+    ("flags", "khz"),
+    [
+        ("fpu tsc constant_tsc tsc_known_freq hypervisor", 2445406),
+        ("fpu tsc constant_tsc hypervisor", None),  # measured at boot, and not told
+        ("fpu tsc tsc_known_freq hypervisor", None),
+        ("fpu tsc constant_tsc tsc_known_freq aperfmperf", None),  # the momentary frequency
+    ],
+)
+def test_the_counter_s_frequency_is_told_where_it_is_known(
+    tmp_path: Path, flags: str, khz: int | None
+) -> None:
+    cpu = f"processor\t: 0\ncpu MHz\t\t: 2445.406\nflags\t\t: {flags}\n\n"
+    plant(tmp_path, {"proc/cpuinfo": cpu + cpu.replace("2445.406", "1.0")})
+    assert host.tsc_khz(root=tmp_path) == khz
+    assert host.tsc_khz(root=tmp_path / "no such tree") is None

@@ -32,6 +32,7 @@ from pytest_vmvc.backends.optional import (
     Shape,
 )
 from pytest_vmvc.errors import BuildFailed, TeardownFailed, Unavailable
+from pytest_vmvc.host import tsc_khz
 from pytest_vmvc.model import Artefact, Facts, Kind, Scalar, Tier
 from pytest_vmvc.resources import NAME, Resource, RunScope
 
@@ -59,6 +60,10 @@ MACHINES: Mapping[str, str] = {
     "microvm": "microvm,acpi=on,pcie=on",
 }
 """Types of machines, as QEMU wants them written."""
+
+WITHOUT_TIMER = ("microvm",)
+"""Types whose only timer of known frequency is the PIT, by which an emulated guest on a busy host
+often cannot tell the frequency of its time stamp counter: it then waits for a tick for ever."""
 
 KERNEL_PARAMETERS = " ".join(
     (
@@ -184,7 +189,7 @@ class QemuProvider:
                 "cpu": self._cpu(),
                 "accel": self._accel(),
                 "balloon": spec.balloon or "none",
-                **_kernel_facts(spec),
+                **self._kernel_facts(),
                 "disk": "linked clone (qcow2)" if spec.disk else "none",
                 **({} if spec.agent else {"commands": False}),
             },
@@ -367,7 +372,7 @@ class QemuProvider:
             "-no-reboot", *spec.options,
         ]  # fmt: skip
         if spec.kernel:
-            said = f"console={spec.console} {KERNEL_PARAMETERS} vmvc.nonce={nonce}"
+            said = f"console={spec.console} {self._parameters()} vmvc.nonce={nonce}"
             words += ["-kernel", str(spec.kernel), "-append", f"{said} {spec.cmdline}".strip()]
         if spec.initrd:
             words += ["-initrd", str(spec.initrd)]
@@ -395,21 +400,28 @@ class QemuProvider:
     def _cpu(self) -> str:
         return self.spec.cpu or ("host" if self._accel() == "kvm" else "qemu64")
 
+    def _parameters(self) -> str:
+        """The kernel's, but for those of the specification."""
+        if self.spec.machine in WITHOUT_TIMER and self._accel() == "tcg" and (khz := tsc_khz()):
+            # QEMU hands out the host's own counter.
+            return f"{KERNEL_PARAMETERS} tsc_early_khz={khz}"
+        return KERNEL_PARAMETERS
+
+    def _kernel_facts(self) -> dict[str, Scalar]:
+        spec = self.spec
+        if spec.kernel is None:
+            return {"kernel_parameters": "those of its disk"}
+        return {
+            "kernel_parameters": f"{self._parameters()} {spec.cmdline}".strip(),
+            "kernel_bytes": spec.kernel.stat().st_size,
+        }
+
     def _artefact_digest(self) -> str:
         if not self._digest:
             self._digest = artefact_digest(
                 **{name: f"sha256:{sha256(path)}" for name, path in self.spec.files.items()}
             )
         return self._digest
-
-
-def _kernel_facts(spec: MachineSpec) -> dict[str, Scalar]:
-    if spec.kernel is None:
-        return {"kernel_parameters": "those of its disk"}
-    return {
-        "kernel_parameters": f"{KERNEL_PARAMETERS} {spec.cmdline}".strip(),
-        "kernel_bytes": spec.kernel.stat().st_size,
-    }
 
 
 class QemuReaper:

@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from pytest_vmvc import host
 from pytest_vmvc.__main__ import main
 from pytest_vmvc.backends.docker import (
     ContainerSpec,
@@ -262,5 +263,8 @@ def test_bare_machines_are_of_the_type_that_is_named(scope, machine):
     pair = catalog.load("minimal", scope, machine=machine)
     for subject in ("vm", "vm-restored"):
         assert said(pair, subject, "echo", "here")[0] == "here\n"
-        assert pair.subjects[subject].facts.extra["machine"] == machine
+        facts = pair.subjects[subject].facts
+        assert facts.extra["machine"] == machine
+        told = "tsc_early_khz=" in str(facts.extra["kernel_parameters"])
+        assert told == (machine == "microvm" and host.tsc_khz() is not None)
     assert said(pair, "container", "echo", "here")[0] == "here\n"
