@@ -5,10 +5,9 @@ from __future__ import annotations
 import errno
 import os
 import socket
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -33,7 +32,6 @@ from pytest_vmvc.resources import RunScope
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
 SNAPSHOT_TIMEOUT_S = 300.0
 CHUNK_BYTES = 1 << 20
-FEED_JOIN_S = 10.0
 
 
 class RestoredProvider:
@@ -103,11 +101,8 @@ class RestoredProvider:
             raise BuildFailed("there is no snapshot to start from", hint="call prepare() first")
         nonce = new_nonce()
         until = time.monotonic() + deadline_s
-        ours, theirs = socket.socketpair()
-        argv = [*self._source.command(self._nonce), "-incoming", f"fd:{theirs.fileno()}"]
+        argv = [*self._source.command(self._nonce), "-incoming", "defer"]
         with (
-            ours,
-            theirs,
             _opened(self._state) as state,
             running(
                 self._scope,
@@ -115,22 +110,12 @@ class RestoredProvider:
                 texts={"answer": answer_text(nonce)},
                 first_byte="",
                 facts=lambda: self.facts,
-                inherit=[theirs.fileno()],
+                inherit=[state.fileno()],
             ) as machine,
         ):
-            theirs.close()
-            feeder = threading.Thread(
-                target=_feed, args=(ours, state), name="snapshot", daemon=True
-            )
-            try:
-                _resume(machine, feeder, until=until, deadline_s=deadline_s)
-                machine.answer(nonce)
-                machine.await_answer(until, deadline_s=deadline_s)
-            finally:
-                with suppress(OSError):
-                    ours.shutdown(socket.SHUT_RDWR)
-                if feeder.ident is not None:
-                    feeder.join(FEED_JOIN_S)
+            _resume(machine, state.fileno(), until=until, deadline_s=deadline_s)
+            machine.answer(nonce)
+            machine.await_answer(until, deadline_s=deadline_s)
             yield machine
 
     def migrated(
@@ -149,13 +134,18 @@ def _opened(state: Path) -> BinaryIO:
         ) from error
 
 
-def _resume(
-    machine: QemuMachine, feeder: threading.Thread, *, until: float, deadline_s: float
-) -> None:
-    """Hand over the memory once the monitor listens, so that the resumption is not missed."""
+def _resume(machine: QemuMachine, state: int, *, until: float, deadline_s: float) -> None:
+    """Have QEMU read the file once its monitor listens, so that the resumption is not missed.
+
+    QEMU reads it itself: nothing of ours stands between the file and the guest's memory.
+    """
     try:
         machine.monitor.ready(timeout_s=max(0.0, until - time.monotonic()))
-        feeder.start()
+        machine.monitor.execute(
+            "migrate-incoming",
+            {"uri": f"fd:{state}"},
+            timeout_s=max(0.0, until - time.monotonic()),
+        )
         resumed = machine.monitor.wait_for("RESUME", timeout_s=max(0.0, until - time.monotonic()))
     except EnvironmentDied:
         raise machine.failure() from None
@@ -167,13 +157,6 @@ def _resume(
             hint="its QEMU may be stopped or hung, or the host overloaded",
         )
     machine.mark("restored")
-
-
-def _feed(channel: socket.socket, state: BinaryIO) -> None:
-    """Write the snapshot; a QEMU that ends meanwhile is noticed elsewhere."""
-    with suppress(OSError):
-        channel.sendfile(state)
-        channel.shutdown(socket.SHUT_WR)
 
 
 def _save(machine: QemuMachine, state: Path) -> None:

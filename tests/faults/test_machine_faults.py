@@ -346,14 +346,16 @@ class TestQemu:
     def test_struck_while_it_is_restored(
         self, restored, scope, impatient, monkeypatch, number, error
     ):
-        def feed_half(channel: socket.socket, state: object) -> None:
-            channel.sendall(state.read(1 << 20))  # type: ignore[attr-defined]
+        def strike() -> None:
             [own] = [c for c in psutil.Process().children() if "qemu" in c.name()]
             own.send_signal(number)
 
-        monkeypatch.setattr(snapshot, "_feed", feed_half)
         deadline_s = 2.0 if number == signal.SIGSTOP else BOOT_S
-        with pytest.raises(error) as caught, restored.launch(deadline_s=deadline_s):
+        with (
+            guests.at_command(monkeypatch, "migrate-incoming", strike),
+            pytest.raises(error) as caught,
+            restored.launch(deadline_s=deadline_s),
+        ):
             pytest.fail("it came up")
         assert type(caught.value) is error
         one_clear_line(caught.value)
