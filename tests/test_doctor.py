@@ -37,6 +37,7 @@ ENGINE = {
 VAGRANT = {
     "vagrant": "2.3.4",
     "providers": ["libvirt (vagrant-libvirt 0.11.2)"],
+    "others": [],
     "kvm_hidden_from_machines": False,
     "problem": None,
 }
