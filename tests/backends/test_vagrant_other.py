@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from pytest_vmvc import process
 from pytest_vmvc.backends import libvirt, vagrant_folder
 from pytest_vmvc.backends.base import Environment
 from pytest_vmvc.backends.optional import (
@@ -175,12 +176,14 @@ def test_what_a_killed_run_has_left_is_destroyed_by_vagrant_before_its_folder_go
 ):
     monkeypatch.setenv("VMVC_STATE_DIR", str(tmp_path / "state"))
     spec = msgspec.json.encode(provider.spec, enc_hook=str).decode()
-    with subprocess.Popen(
+    child = subprocess.Popen(
         [sys.executable, "-c", KILLED, spec], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as child:
-        assert child.stdout is not None
-        name = child.stdout.readline().decode().strip()
-        child.kill()
+    )
+    assert child.stdout is not None
+    name = child.stdout.readline().decode().strip()
+    child.kill()
+    child.wait(60)
+    process.close_pipes(child)
     found = NAME.fullmatch(name)
     assert found is not None
     run_id = found[1]
