@@ -233,6 +233,9 @@ def _reap(
             found = reaper.inventory()
             chosen = choose(found)
             victims = [resource for resource in found if resource.run_id in chosen]
+            kept = {one: inside for one in victims if (inside := _left_in(one, left))}
+            victims = [resource for resource in victims if resource not in kept]
+            left += [Leftover(one, f"it still has {inside}") for one, inside in kept.items()]
             untouched += [resource for resource in found if resource.run_id not in chosen]
             reasons = {} if dry_run else _destroy(reaper, victims)
         except Unavailable as error:
@@ -249,6 +252,14 @@ def _reap(
         untouched=tuple(untouched),
         skipped=tuple(skipped),
     )
+
+
+def _left_in(folder: Resource, left: Sequence[Leftover]) -> str:
+    """What would lose its only handle with the folder; empty where it is no such folder."""
+    if folder.kind != FolderReaper.name:
+        return ""
+    names = (one.resource.name for one in left)
+    return next((name for name in names if Path(name).is_relative_to(folder.name)), "")
 
 
 def _destroy(reaper: Reaper, victims: Sequence[Resource]) -> dict[Resource, str]:

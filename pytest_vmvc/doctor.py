@@ -214,6 +214,8 @@ def vagrant_row(summary: Mapping[str, Any]) -> Row:
         hidden = "; KVM is hidden from libvirt's machines"
         providers = ", ".join(summary["providers"])
         note = hidden if summary["kvm_hidden_from_machines"] else ""
+        if summary["others"]:
+            note += f"; with tier other: {', '.join(summary['others'])}"
         return f"{summary['vagrant']}, provider {providers}{note}"
 
     return guarded("vagrant", tell)

@@ -5,7 +5,9 @@
     VmvcError
     ├── UsageError            the request itself is wrong (option, claim, reading)
     ├── Unavailable           this host lacks something: the claims concerned are NOT TESTABLE
-    │   └── NoCommands        ... a way to run commands inside one of its environments
+    │   └── Closed            ... a way to see something of one of its environments:
+    │       ├── NoCommands        to run commands inside
+    │       └── NoUsage           to know what it holds of the host
     ├── BuildFailed           an image, a kernel, a disk or a box could not be made
     ├── CommandFailed         a host command ended with a non-zero status
     ├── LedgerError           a results file cannot be written or read
@@ -19,6 +21,8 @@
 """
 
 from __future__ import annotations
+
+from typing import ClassVar
 
 from pytest_vmvc.text import visible
 
@@ -53,8 +57,23 @@ class Unavailable(VmvcError):
     """This host cannot do it; the hint says what to install, start or permit."""
 
 
-class NoCommands(Unavailable):
-    """An environment that can be started and timed, and not be looked into."""
+class Closed(Unavailable):
+    """An environment that can be started and timed, and of which something cannot be seen."""
+
+    fact: ClassVar[str]
+    """In `Facts.extra` it is false where a provider knows so beforehand."""
+
+
+class NoCommands(Closed):
+    """Nobody can look into it."""
+
+    fact = "commands"
+
+
+class NoUsage(Closed):
+    """Nobody on the host knows what it holds."""
+
+    fact = "usage"
 
 
 class BuildFailed(VmvcError):

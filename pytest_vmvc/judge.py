@@ -12,6 +12,7 @@ from pytest_vmvc import allowance, looks, stats, validity
 from pytest_vmvc.errors import LedgerError, UsageError
 from pytest_vmvc.model import (
     EMULATED,
+    MAYBE_EMULATED,
     Bound,
     Claim,
     Estimate,
@@ -27,15 +28,17 @@ from pytest_vmvc.model import (
     Scalar,
     Series,
     Slope,
+    Tier,
     Verdict,
     subjects_of,
 )
 from pytest_vmvc.units import quantity
 
 FLATTERED = (
-    "emulated: QEMU disclaims isolation without hardware virtualisation, so what speaks for the "
+    "QEMU disclaims isolation without hardware virtualisation, so what speaks for the "
     "machine's isolation proves nothing here"
 )
+NOT_TOLD = "its provider does not tell whether it is emulated"
 WORDS = {"<": "below", "<=": "at most", ">": "above", ">=": "at least"}
 
 
@@ -92,7 +95,7 @@ def settled(reading: Reading, evidence: Evidence, *, seed: int = 0) -> bool:
         match question:
             case Fact():
                 found = _judge_fact(question, evidence)
-                return found.verdict is not Verdict.INCONCLUSIVE or found.reason == FLATTERED
+                return found.verdict is not Verdict.INCONCLUSIVE or FLATTERED in found.reason
             case Bound():
                 estimate = _bounded(question, evidence)
             case Ratio():
@@ -291,7 +294,7 @@ def _judge_fact(question: Fact, evidence: Evidence) -> Judgement:
             finding = f"{label}: {_word(question.value)}"
     n = len(values)
     if _flattered(question, evidence, values):
-        return _undecided(FLATTERED, f"{finding} in {n - len(bad)} of {n}.")
+        return _undecided(_flattering(question, evidence), f"{finding} in {n - len(bad)} of {n}.")
     if bad:
         finding = f"Not so: “{finding}” fails for {len(bad)} of {n} (saw {_word(bad[0])[:60]})."
         return Judgement(
@@ -338,7 +341,7 @@ def _conclude(
     elif _bent(question, evidence, "flatters"):
         leans = Verdict.REFUTED if inflated_supports else Verdict.SUPPORTED
         if inflated_supports is None or verdict == leans:
-            reason, verdict = FLATTERED, Verdict.INCONCLUSIVE
+            reason, verdict = _flattering(question, evidence), Verdict.INCONCLUSIVE
         else:
             reason = "a fortiori: emulation may only flatter the machine's isolation"
     elif _bent(question, evidence, "inflates"):
@@ -362,9 +365,10 @@ def _discounted(
     estimates: Iterable[Estimate],
 ) -> tuple[Verdict, str]:
     """What is left of a verdict that emulation may have caused, and why."""
+    ran = "ran" if _told(question, evidence) else "may have run"
     reason = (
-        f"emulated: the machine ran without hardware virtualisation, which makes its "
-        f"figure larger; what looks {verdict.value} may be the emulator's doing"
+        f"{_emulation(question, evidence)}: the machine {ran} without hardware virtualisation, "
+        f"which makes its figure larger; what looks {verdict.value} may be the emulator's doing"
     )
     divided = [found for one in estimates for found in _divided(question, evidence, one)]
     if evidence.allowance is None or not divided:
@@ -401,7 +405,7 @@ def _decided(question: Bound | Ratio | Slope, estimate: Estimate) -> Verdict:
 
 
 def _bent(question: Question, evidence: Evidence, way: str) -> bool:
-    """Whether emulation bends a machine's figure in this question that way."""
+    """Whether emulation bends a machine's figure in this question that way, or may."""
     return any(
         _series(evidence, subject, question.metric).metric.emulation == way
         and _emulated(evidence, subject, question.metric)
@@ -409,9 +413,26 @@ def _bent(question: Question, evidence: Evidence, way: str) -> bool:
     )
 
 
-def _emulated(evidence: Evidence, subject: str, metric: str) -> bool:
+def _emulated(
+    evidence: Evidence, subject: str, metric: str, tiers: frozenset[Tier] = MAYBE_EMULATED
+) -> bool:
     facts = _series(evidence, subject, metric).facts
-    return facts is not None and facts.accelerator in EMULATED
+    return facts is not None and facts.accelerator in tiers
+
+
+def _told(question: Question, evidence: Evidence) -> bool:
+    """Whether it is known of one of its machines that it is emulated."""
+    return any(
+        _emulated(evidence, subject, question.metric, EMULATED) for subject in subjects_of(question)
+    )
+
+
+def _emulation(question: Question, evidence: Evidence) -> str:
+    return "emulated" if _told(question, evidence) else NOT_TOLD
+
+
+def _flattering(question: Question, evidence: Evidence) -> str:
+    return f"{_emulation(question, evidence)}: {FLATTERED}"
 
 
 def _flattered(question: Fact, evidence: Evidence, values: Sequence[Scalar]) -> bool:

@@ -17,9 +17,9 @@ import msgspec
 from filelock import FileLock, Timeout
 
 from pytest_vmvc import allowance, conditions, experiments, gates, judge
-from pytest_vmvc.errors import InfrastructureError, NoCommands, Unavailable
+from pytest_vmvc.errors import Closed, InfrastructureError, Unavailable
 from pytest_vmvc.experiments.base import Ended, Experiment, Note, Recorder, Rider, Settings
-from pytest_vmvc.model import EMULATED, Allowance, Evidence, Host, Missing, Reading, Record
+from pytest_vmvc.model import MAYBE_EMULATED, Allowance, Evidence, Host, Missing, Reading, Record
 from pytest_vmvc.paths import state_dir
 from pytest_vmvc.resources import end_children
 from pytest_vmvc.subjects import Pair
@@ -168,11 +168,11 @@ class Lab:
             self._evidence[rider, pair] = failed or own.evidence(host)
 
     def _run(self, experiment: Experiment, subjects: Pair, record: Recorder) -> None:
-        """Run it; where a subject has gone or lets nobody in, the others go on without it."""
+        """Run it; where a subject has gone or cannot be seen, the others go on without it."""
         try:
             experiment.run(subjects, record, self.settings)
         except Unavailable as gap:
-            if isinstance(gap, NoCommands):
+            if isinstance(gap, Closed):
                 left = subjects.open(gap)
             else:
                 left = self._pairs[subjects.name] = subjects.present()
@@ -185,14 +185,14 @@ class Lab:
                 record.lost(subject, left.missing[subject])
 
     def _gauge(self, pair: str) -> None:
-        """Have the battery's evidence, once, where this pair's machines are emulated.
+        """Have the battery's evidence, once, where this pair's machines may be emulated.
 
         Without it nothing is allowed for, so what breaks it is written down and hurts nobody else.
         """
         battery = (experiments.BATTERY, pair)
         try:
             machines = [one for one in self.pair(pair).subjects.values() if one.kind == "vm"]
-            emulated = any(one.facts.accelerator in EMULATED for one in machines)
+            emulated = any(one.facts.accelerator in MAYBE_EMULATED for one in machines)
         except Exception:  # noqa: BLE001 - whoever is measured on this pair will raise it
             return
         if battery in self._evidence or not emulated:

@@ -18,6 +18,8 @@ Tier = Literal["kvm-hw", "kvm-nested", "kvm-unusable", "tcg", "other", "none"]
 machines are emulated; ``other``: a provider that does not tell; ``none``: not a machine."""
 
 EMULATED: frozenset[Tier] = frozenset({"tcg", "kvm-unusable"})
+MAYBE_EMULATED: frozenset[Tier] = EMULATED | {"other"}
+"""Where nobody tells whether the CPU is emulated, a verdict has to hold in both cases."""
 Whole = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 Scalar = float | Whole | str | bool | None
 """An observed value: a whole number that no float could stand for is none."""

@@ -146,9 +146,10 @@ class RunScope:
         self.close()
 
     def close(self) -> None:
-        """Remove the work folder; keep the run's folder while it still holds anything.
+        """Remove the work folder, unless a thing is still held in it.
 
-        Nobody owns that then, and whoever looks may destroy what it names.
+        The run's own folder is kept while it holds anything: nobody owns that then, and whoever
+        looks may destroy what it names.
         """
         atexit.unregister(self.close)
         if os.getpid() != self.owner.pid:
@@ -156,7 +157,8 @@ class RunScope:
         if self.run_id in _open:
             _open.remove(self.run_id)
         if self._workdir is not None:
-            shutil.rmtree(self._workdir, ignore_errors=True)
+            if not any(Path(one.name).is_relative_to(self._workdir) for one in self.held):
+                shutil.rmtree(self._workdir, ignore_errors=True)
             self._workdir = None
         if self._held:
             (self.folder / "owner.json").unlink(missing_ok=True)

@@ -40,7 +40,13 @@ from contextlib import contextmanager
 import pytest
 
 from pytest_vmvc.backends.base import Environment, Provider
-from pytest_vmvc.errors import CommandTimedOut, EnvironmentDied, LaunchFailed, LaunchTimedOut
+from pytest_vmvc.errors import (
+    CommandTimedOut,
+    EnvironmentDied,
+    LaunchFailed,
+    LaunchTimedOut,
+    NoUsage,
+)
 from pytest_vmvc.resources import Resource, RunScope
 
 SHARED_LAUNCH_S = 300.0
@@ -221,6 +227,10 @@ class ProviderContract:
     # --- what it holds ---------------------------------------------------------------------------
 
     def test_usage_is_real_and_grows(self, shared_env: Environment) -> None:
+        if shared_env.facts.extra.get(NoUsage.fact) is False:
+            with pytest.raises(NoUsage):
+                shared_env.usage()
+            return
         before = shared_env.usage()
         work = "i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done"
         shared_env.run(["sh", "-c", work], timeout_s=self.command_s)

@@ -26,7 +26,7 @@ OURS = {
     "pytest_vmvc/backends/ready.py:_Attempt._answer": "its socket never waits",
     "pytest_vmvc/backends/ready.py:_Attempt._refused": "its socket never waits",
     "pytest_vmvc/backends/ready.py:await_service": "its thread makes sockets, and waits for nobody",
-    "pytest_vmvc/backends/vagrant_machine.py:VagrantMachine._watch.watch": "`close` ends it",
+    "pytest_vmvc/backends/vagrant_machine.py:SshMachine._watch.watch": "`close` ends it",
     "pytest_vmvc/backends/vagrant_start.py:VagrantStart._on_output": "the selector says: readable",
     "pytest_vmvc/backends/vagrant_start.py:VagrantStart._on_answer": "`_on_call` has set its time",
     "pytest_vmvc/backends/vagrant_start.py:VagrantStart._take_errors": "select says: readable",

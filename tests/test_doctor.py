@@ -37,6 +37,7 @@ ENGINE = {
 VAGRANT = {
     "vagrant": "2.3.4",
     "providers": ["libvirt (vagrant-libvirt 0.11.2)"],
+    "others": [],
     "kvm_hidden_from_machines": False,
     "problem": None,
 }
@@ -174,6 +175,8 @@ def test_vagrant_without_the_plugin_is_of_no_use() -> None:
 
 def test_a_machine_without_kvm_though_the_host_has_it_is_mentioned() -> None:
     assert "KVM is hidden" in vagrant_row({**VAGRANT, "kvm_hidden_from_machines": True}).detail
+    others = vagrant_row({**VAGRANT, "others": ["virtualbox (VirtualBox 7.0)"]})
+    assert others.detail.endswith("; with tier other: virtualbox (VirtualBox 7.0)")
 
 
 def test_a_pair_is_built_or_missing() -> None:

@@ -27,8 +27,8 @@ PAGE = Path(__file__).parent.parent / "docs" / "emulation.md"
 """Its last table is the specification."""
 
 TIERS = {
-    "kvm-hw": "real", "kvm-nested": "real", "other": "real",
-    "tcg": "emulated", "kvm-unusable": "emulated",
+    "kvm-hw": "real", "kvm-nested": "real",
+    "tcg": "emulated", "kvm-unusable": "emulated", "other": "emulated",
 }  # fmt: skip
 DIRECTIONS = ("inflates", "flatters", "none")
 UNITS = ("s", "bytes")

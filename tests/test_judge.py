@@ -131,7 +131,7 @@ def test_a_ratio_uses_complete_blocks_only():
     ],
 )
 def test_emulation_takes_away_only_what_it_may_have_caused(tier, asked, slow_machine_says):
-    emulated = tier in ("tcg", "kvm-unusable")
+    emulated = tier in ("tcg", "kvm-unusable", "other")
     slow = evidence(TIME, tier, vm=[100.0] * 6, container=[1.0] * 6)
     fast = evidence(TIME, tier, vm=[0.01] * 6, container=[1.0] * 6)
     fast_machine_says = {"SUPPORTED": "REFUTED", "REFUTED": "SUPPORTED"}[slow_machine_says]
@@ -283,7 +283,7 @@ def test_an_opinion_is_never_tested():
     assert (told.verdict.value, told.reason) == ("NOT TESTABLE", "a taste")
 
 
-@pytest.mark.parametrize("tier", ["kvm-hw", "tcg"])
+@pytest.mark.parametrize("tier", ["kvm-hw", "tcg", "other"])
 @pytest.mark.parametrize(
     ("values", "asked", "word"),
     [
@@ -297,8 +297,21 @@ def test_what_speaks_for_the_isolation_of_an_emulated_machine_proves_nothing(
     tier, values, asked, word
 ):
     told = judge_it(asked, evidence(HELD, tier=tier, vm=values))
-    emulated = tier == "tcg" and all(values)
+    emulated = tier != "kvm-hw" and all(values)
     assert told.verdict.value == ("INCONCLUSIVE" if emulated else word)
+    assert ("does not tell whether it is emulated" in told.reason) is (emulated and tier == "other")
+
+
+@pytest.mark.parametrize(
+    ("tier", "words"),
+    [
+        ("tcg", "emulated: the machine ran without"),
+        ("other", "its provider does not tell whether it is emulated: the machine may have run"),
+    ],
+)
+def test_what_is_not_known_is_not_called_emulated(tier, words):
+    told = judge_it(at_least("vm", "start_s", 60, "s"), evidence(TIME, tier, vm=[100.0] * 6))
+    assert told.reason.startswith(words)
 
 
 def test_a_container_is_never_flattered():

@@ -8,7 +8,7 @@ import pytest
 
 from pytest_vmvc import experiments
 from pytest_vmvc.backends.fake import FakeLaunch, FakeProvider
-from pytest_vmvc.errors import InfrastructureError, LaunchFailed
+from pytest_vmvc.errors import InfrastructureError, LaunchFailed, NoUsage
 from pytest_vmvc.experiments.base import Settings
 from pytest_vmvc.host import manifest
 from pytest_vmvc.lab import Lab
@@ -214,6 +214,22 @@ def test_the_host_is_watched_around_what_is_timed_and_around_nothing_else(scope,
     assert [found.experiment for (found,) in of_both] == ["time", "ride"]
     written = [r for r in bench.records if isinstance(r, Conditions)]
     assert sorted(r.experiment for r in written) == ["ride", "time"]
+
+
+def test_what_a_rider_cannot_see_is_missing_in_it_alone(scope, catalogue):
+    class Weighing(Riding):
+        def ride(self, environment, subject):
+            if environment.facts.kind == "vm":
+                raise NoUsage("nobody knows what it holds")
+            return super().ride(environment, subject)
+
+    made = {"time": Planted("time", timed), "ride": Weighing()}
+    bench = Bench(scope, made, [("ride", "a"), ("time", "a")])
+    rode, timed_ = (bench.lab.evidence(name, "a") for name in ("ride", "time"))
+    assert rode.reason_missing("vm") == "nobody knows what it holds"
+    assert len(rode.missing) == 1
+    assert len(rode.row("container", "x")) == len(timed_.row("vm", "x")) == 6
+    assert not timed_.missing
 
 
 def test_a_rider_that_nobody_wants_stays_at_home(scope, catalogue):

@@ -85,7 +85,7 @@ class Environment(Protocol):
         """
 
     def usage(self) -> Usage:
-        """What it holds of the host now, seen from the host."""
+        """What it holds of the host now, seen from the host; raises `NoUsage`."""
 
     def alive(self) -> bool:
         """Whether it still runs, asked of the host and not of the guest."""

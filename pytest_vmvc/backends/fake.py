@@ -55,7 +55,7 @@ class FakeProvider:
         self._script = script
         self._memory_bytes = memory_bytes
         self._extra = dict(extra or {})
-        self._tier: Tier = accelerator or ("none" if kind == "container" else "other")
+        self._tier: Tier = accelerator or ("none" if kind == "container" else "kvm-hw")
         self.running: dict[str, FakeEnvironment] = {}
         """What was started and not destroyed, by name."""
 

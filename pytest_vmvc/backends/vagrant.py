@@ -11,22 +11,24 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from pytest_vmvc.backends import libvirt, vagrant_boxes, vagrant_index, vagrant_port
-from pytest_vmvc.backends.base import ANSWER, Stopwatch, new_nonce
+from pytest_vmvc.backends import (
+    libvirt,
+    vagrant_boxes,
+    vagrant_index,
+    vagrant_login,
+    vagrant_port,
+)
 from pytest_vmvc.backends.console import one_line
 from pytest_vmvc.backends.optional import Acquire, Arrival, Destination, Shape
 from pytest_vmvc.backends.ready import Line, words
-from pytest_vmvc.backends.ssh import SshConnection
-from pytest_vmvc.backends.ssh_config import parse_ssh_config
 from pytest_vmvc.backends.vagrant_boxes import ensure_box, remove_boxes
 from pytest_vmvc.backends.vagrant_diagnosis import INSTALL_HINT, vagrant_summary, versions
+from pytest_vmvc.backends.vagrant_login import answer_by_ssh, login
 from pytest_vmvc.backends.vagrant_machine import VagrantMachine, usage_definition
 from pytest_vmvc.backends.vagrantfile import ACCELERATED, VagrantSpec, vagrantfile
 from pytest_vmvc.errors import (
     CommandFailed,
     CommandTimedOut,
-    LaunchFailed,
-    LaunchTimedOut,
     TeardownFailed,
     Unavailable,
     VmvcError,
@@ -48,13 +50,11 @@ __all__ = [
 ]
 
 DESTROY_TIMEOUT_S = 60.0
-LOGIN_TIMEOUT_S = 60.0
 
 READINESS = {
     "port": "nonce by a virtio-serial port, there and back over one socket on the loopback; "
     "pushed, no poll",
-    "ssh": "nonce echoed over ssh after `vagrant up` returned and `vagrant ssh-config` was read; "
-    "pushed, no poll of ours",
+    "ssh": vagrant_login.READINESS,
 }
 ARTEFACT_DEFINITION = (
     "the .box file; its unpacked disk image as allocated on disk (libvirt's pool keeps a second "
@@ -81,10 +81,6 @@ class VagrantProvider:
 
     def probe(self) -> Unavailable | None:
         """Why it cannot be used on this host, or None; quick, changes nothing, starts no Ruby."""
-        if self.spec.provider != "libvirt":
-            return Unavailable(
-                f"Vagrant's provider {self.spec.provider} is not supported", hint="use libvirt"
-            )
         if shutil.which("vagrant") is None:
             return Unavailable("vagrant is not installed", hint=INSTALL_HINT)
         if vagrant_boxes.plugin_file() is None:
@@ -145,7 +141,7 @@ class VagrantProvider:
         return libvirt.network()
 
     def _box(self) -> Path | None:
-        return vagrant_boxes.box_folder(self.spec.box, self.spec.box_version, self.spec.provider)
+        return vagrant_boxes.box_folder(self.spec.box, self.spec.box_version)
 
     def _no_box(self) -> Unavailable:
         version = f" {self.spec.box_version}" if self.spec.box_version else ""
@@ -195,9 +191,9 @@ class VagrantProvider:
                 by_ssh = self.spec.answers == "ssh" and self.spec.ready is None
                 logs_in = self.spec.until == "login" or by_ssh
                 start.run(provider=self.spec.provider, deadline_s=deadline_s, returns=logs_in)
-                with _login(command, folder) if logs_in else nullcontext() as connection:
+                with login(command, folder) if logs_in else nullcontext() as connection:
                     if connection is not None and "answer" not in start.stopwatch.marks:
-                        _answer_by_ssh(connection, start.stopwatch)
+                        answer_by_ssh(connection, start.stopwatch)
                     machine = VagrantMachine(
                         name=name,
                         domain=domain,
@@ -287,34 +283,6 @@ class VagrantProvider:
             virtual_bytes=sum(vagrant_boxes.virtual_bytes(image) for image in images),
             definition=ARTEFACT_DEFINITION,
         )
-
-
-@contextmanager
-def _login(command: VagrantCommand, folder: Path) -> Iterator[SshConnection]:
-    try:
-        config = parse_ssh_config(command.ssh_config())  # type: ignore[no-untyped-call] # library
-    except CommandTimedOut as error:
-        raise LaunchTimedOut(
-            f"`vagrant ssh-config` did not answer: {error.message}", hint="see `vmvc doctor`"
-        ) from error
-    except CommandFailed as error:
-        raise LaunchFailed(
-            f"`vagrant ssh-config` failed: {error.message}", hint=error.hint or "see `vmvc doctor`"
-        ) from error
-    connection = SshConnection(config, folder)
-    try:
-        connection.open(timeout_s=LOGIN_TIMEOUT_S)
-        yield connection
-    finally:
-        connection.close()
-
-
-def _answer_by_ssh(connection: SshConnection, stopwatch: Stopwatch) -> None:
-    nonce = new_nonce()
-    done = connection.run(["echo", f"vmvc:nonce {nonce}"], timeout_s=LOGIN_TIMEOUT_S)
-    if nonce.encode() not in ANSWER.findall(done.stdout):
-        raise LaunchFailed("the machine did not echo the nonce over ssh")
-    stopwatch.mark("answer")
 
 
 def _destroy(command: VagrantCommand, domain: str) -> None:

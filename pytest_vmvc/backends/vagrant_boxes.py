@@ -35,6 +35,8 @@ METADATA_BYTES = 1 << 20
 READ_BYTES = 1 << 20
 OWN_BOXES = "vmvc-VAGRANTSLASH-"
 """How the names of our boxes begin where Vagrant makes file and volume names of them."""
+FORMATS = ("libvirt",)
+"""Providers whose boxes are wanted unless others are named; none of them: any box will do."""
 
 SYSTEM_PLUGINS = (Path("/usr/share/vagrant-plugins/plugins.d"),)
 """Where a distribution's package registers a plugin."""
@@ -50,23 +52,24 @@ def user_home() -> Path:
     return Path("~/.vagrant.d").expanduser()
 
 
-def plugin_file() -> Path | None:
-    """Find where the libvirt provider is registered; None where it is not installed."""
+def plugin_file(plugin: str = "vagrant-libvirt") -> Path | None:
+    """Find where a provider's plugin is registered; None where it is not installed."""
     for folder in SYSTEM_PLUGINS:
-        if (folder / "vagrant-libvirt.json").is_file():
-            return folder / "vagrant-libvirt.json"
+        if (folder / f"{plugin}.json").is_file():
+            return folder / f"{plugin}.json"
     for place in (home(), user_home()):
         with suppress(OSError, ValueError, KeyError, TypeError):
-            if "vagrant-libvirt" in json.loads((place / "plugins.json").read_text())["installed"]:
+            if plugin in json.loads((place / "plugins.json").read_text())["installed"]:
                 return place / "plugins.json"
     return None
 
 
-def prepare_home() -> Path:
-    """Make our home, with the user's own plugins in it."""
+def prepare_home(*, any_plugin: bool = False) -> Path:
+    """Make our home, with the user's own plugins in it: if libvirt's is one, or ``any_plugin``."""
     ours, users = home(), user_home()
     ours.mkdir(parents=True, exist_ok=True)
-    if plugin_file() == users / "plugins.json":
+    listed = users / "plugins.json"
+    if plugin_file() == listed or (any_plugin and listed.is_file()):
         for name in ("plugins.json", "gems"):
             with suppress(FileExistsError):
                 (ours / name).symlink_to(users / name)
@@ -74,7 +77,11 @@ def prepare_home() -> Path:
 
 
 def box_folder(
-    name: str, version: str | None, provider: str = "libvirt", *, home_folder: Path | None = None
+    name: str,
+    version: str | None,
+    formats: Sequence[str] = FORMATS,
+    *,
+    home_folder: Path | None = None,
 ) -> Path | None:
     """Find the unpacked box, its newest version where none is asked for."""
     boxes = (home_folder or home()) / "boxes"
@@ -82,20 +89,22 @@ def box_folder(
     wanted = [versions / version] if version is not None else sorted(_folders(versions), key=_age)
     for folder in reversed(wanted):
         # Vagrant 2.4 puts the architecture between version and provider.
-        for found in (folder / provider, *(place / provider for place in _folders(folder))):
-            if (found / "metadata.json").is_file():
-                return found
+        for place in (folder, *_folders(folder)):
+            for found in [place / one for one in formats] or _folders(place):
+                if (found / METADATA).is_file():
+                    return found
     return None
 
 
-def known(name: str) -> Path | None:
-    """Find a box for libvirt in our home or the user's; None where neither has it."""
-    return box_folder(name, None) or box_folder(name, None, home_folder=user_home())
+def known(name: str, formats: Sequence[str] = FORMATS) -> Path | None:
+    """Find a box in our home or the user's; None where neither has it."""
+    ours = box_folder(name, None, formats)
+    return ours or box_folder(name, None, formats, home_folder=user_home())
 
 
-def borrow(name: str) -> None:
+def borrow(name: str, formats: Sequence[str] = FORMATS) -> None:
     """Let our home see a box of the user's; nothing where it has it, or nobody does."""
-    if box_folder(name, None) is None and box_folder(name, None, home_folder=user_home()):
+    if box_folder(name, None, formats) is None and known(name, formats):
         theirs, ours = (place / "boxes" / _folder_name(name) for place in (user_home(), home()))
         ours.parent.mkdir(parents=True, exist_ok=True)
         with suppress(FileExistsError):
@@ -150,21 +159,27 @@ def volume_name(name: str, version: str, image: Path) -> str:
 
 
 def ensure_box(
-    name: str, *, version: str | None = None, source: Path | None = None, progress: Progress
+    name: str,
+    *,
+    version: str | None = None,
+    source: Path | None = None,
+    formats: Sequence[str] = FORMATS,
+    progress: Progress,
 ) -> Path:
     """Add the box from its file unless it is there; returns its folder.
 
     Raises `Unavailable` where Vagrant, its libvirt provider or the file is missing, `BuildFailed`
     when Vagrant does not take the box.
     """
-    if plugin_file() is None or shutil.which("vagrant") is None:
+    if (plugin_file() is None and formats == FORMATS) or shutil.which("vagrant") is None:
         raise Unavailable(
             "vagrant or its libvirt provider is not installed", hint="run `vmvc setup`"
         )
     ours = prepare_home()
     try:
         with FileLock(ours / "vmvc.lock", timeout=LOCK_TIMEOUT_S):
-            return box_folder(name, version) or _added(name, version, source, progress)
+            there = box_folder(name, version, formats)
+            return there or _added(name, version, source, formats, progress)
     except Timeout:
         raise BuildFailed(
             f"another process has been adding a box for over {LOCK_TIMEOUT_S:.0f} s",
@@ -172,25 +187,31 @@ def ensure_box(
         ) from None
 
 
-def _added(name: str, version: str | None, source: Path | None, progress: Progress) -> Path:
+def _added(
+    name: str,
+    version: str | None,
+    source: Path | None,
+    formats: Sequence[str],
+    progress: Progress,
+) -> Path:
     if source is None or not source.is_file():
         raise Unavailable(
             f"box {name} is not there" + (f": no file {source}" if source else ""),
             hint="run `vmvc setup`, or name the file of the box",
         )
     progress(f"add the box {name} to Vagrant", None)
-    check_box(source)
-    _add(name, version, source, home())
-    found = box_folder(name, version)
+    check_box(source, formats)
+    _add(name, version, source, formats, home())
+    found = box_folder(name, version, formats)
     if found is None:
         raise BuildFailed(
-            f"{source} was added and is no box for libvirt",
+            f"{source} was added and is no box for {' or '.join(formats) or 'any provider'}",
             hint="`vagrant box add` ended well and left no box: is `vagrant` Vagrant?",
         )
     return found
 
 
-def check_box(source: Path, provider: str = "libvirt") -> None:
+def check_box(source: Path, formats: Sequence[str] = FORMATS) -> None:
     """Read a box to its end, once, before anybody waits for what cannot become a machine.
 
     Raises `BuildFailed` for a file that is damaged or no box, and `UsageError` for one of another
@@ -222,14 +243,14 @@ def check_box(source: Path, provider: str = "libvirt") -> None:
         wanted = None
     if not isinstance(wanted, str):
         raise BuildFailed(f"{METADATA} in {source} names no provider", hint="build the box again")
-    if wanted != provider:
+    if formats and wanted not in formats:
         raise UsageError(
             f"{source} is a box for {''.join(c for c in wanted if c.isprintable())[:80]}",
-            hint=f"name one for {provider}, which is what machines are run by here",
+            hint=f"name one for {' or '.join(formats)}, which is what machines are run by here",
         )
 
 
-def _add(name: str, version: str | None, source: Path, ours: Path) -> None:
+def _add(name: str, version: str | None, source: Path, formats: Sequence[str], ours: Path) -> None:
     from pytest_vmvc.backends.vagrant_command import VagrantCommand
 
     with tempfile.TemporaryDirectory(prefix="box-", dir=ours) as place:
@@ -238,13 +259,14 @@ def _add(name: str, version: str | None, source: Path, ours: Path) -> None:
         if version is not None:
             # Only a catalogue can give a box file a version.
             catalogue = folder / "catalogue.json"
-            provider = {"name": "libvirt", "url": source.absolute().as_uri()}
+            provider = {"name": formats[0], "url": source.absolute().as_uri()}
             entry = {"version": version, "providers": [provider]}
             catalogue.write_text(json.dumps({"name": name, "versions": [entry]}))
             url = str(catalogue)
         command = VagrantCommand(folder, home=ours, timeout_s=BOX_ADD_TIMEOUT_S)
         try:
-            command.box_add(name, url, "libvirt", True)  # type: ignore[no-untyped-call] # noqa: FBT003 -- the library's signature
+            only = formats[0] if len(formats) == 1 else None  # else the box says it
+            command.box_add(name, url, only, True)  # type: ignore[no-untyped-call] # noqa: FBT003 -- the library's signature
         except (CommandFailed, CommandTimedOut) as error:
             said = error.hint if isinstance(error, CommandFailed) else error.message
             raise BuildFailed(

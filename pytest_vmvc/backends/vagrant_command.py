@@ -36,10 +36,17 @@ def meaningful_line(text: str, *, limit: int = 300) -> str:
 class VagrantCommand(Vagrant):
     """Vagrant in one folder; what it prints is kept and no call waits for ever."""
 
-    def __init__(self, root: Path, *, home: Path, timeout_s: float = COMMAND_TIMEOUT_S) -> None:
+    def __init__(
+        self,
+        root: Path,
+        *,
+        home: Path,
+        timeout_s: float = COMMAND_TIMEOUT_S,
+        provider: str = "libvirt",
+    ) -> None:
         super().__init__(root=str(root))  # type: ignore[no-untyped-call] # library
         self._timeout_s = timeout_s
-        self._settings = environment(home, root)
+        self._settings = environment(home, root, provider)
 
     def _make_vagrant_command(self, args: Sequence[str | None]) -> list[str]:
         return ["vagrant", *(word for word in args if word is not None)]
@@ -81,6 +88,17 @@ class VagrantCommand(Vagrant):
             )
         return found[1]
 
+    def state(self) -> str:
+        """Vagrant's own word for its one machine, such as ``running`` or ``not_created``.
+
+        Raises `CommandFailed` where it says none, and `CommandTimedOut`.
+        """
+        said = self._run_vagrant_command(["status", "--machine-readable"])
+        found = re.search(r"^\d+,default,state,(\w{1,40})$", said, re.MULTILINE)
+        if found is None:
+            raise CommandFailed("`vagrant status` tells no state", hint=meaningful_line(said))
+        return found[1]
+
     def plugin_versions(self) -> Mapping[str, str]:
         """Installed plugins; a line that tells of none, such as a warning of Ruby's, is skipped."""
         found, name = {}, ""
@@ -109,14 +127,14 @@ class VagrantCommand(Vagrant):
             raise Unavailable("vagrant is not installed", hint="run `vmvc setup`") from error
 
 
-def environment(home: Path, folder: Path) -> Mapping[str, str]:
+def environment(home: Path, folder: Path, provider: str = "libvirt") -> Mapping[str, str]:
     """Settings that keep the user's own Vagrant out of it, and Vagrant off the network."""
     return {
         "VAGRANT_HOME": str(home),
         "VAGRANT_CWD": str(folder),
         "VAGRANT_VAGRANTFILE": "Vagrantfile",
         "VAGRANT_DOTFILE_PATH": ".vagrant",
-        "VAGRANT_DEFAULT_PROVIDER": "libvirt",
+        "VAGRANT_DEFAULT_PROVIDER": provider,
         "VAGRANT_CHECKPOINT_DISABLE": "1",
         "VAGRANT_BOX_UPDATE_CHECK_DISABLE": "1",
         "VAGRANT_NO_COLOR": "1",

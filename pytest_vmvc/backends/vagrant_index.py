@@ -11,12 +11,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from pytest_vmvc.backends import vagrant_boxes
+from pytest_vmvc.backends import vagrant_boxes, vagrant_folder
 from pytest_vmvc.errors import TeardownFailed
 from pytest_vmvc.paths import put
 from pytest_vmvc.resources import NAME, Resource, dead_runs, written_down
 
 KIND = "vagrant-machine"
+"""A machine by its folder, which Vagrant ends or has noted."""
 LOCK_S = 10.0
 POLL_S = 0.05
 
@@ -24,20 +25,26 @@ POLL_S = 0.05
 def leftovers() -> list[Resource]:
     """Machines of any run that Vagrant knows of, or was at work on; each by its folder."""
     found = {Path(str(one.get("vagrantfile_path", ""))) for one in _machines().values()}
+    found |= vagrant_folder.leftovers()
     for run_id in dead_runs():
         written = written_down(run_id)
         names = [one.name.removesuffix("-default") for one in written if one.kind == "domain"]
         places = [one.name for one in written if one.kind == "folder"]
-        found |= {
-            folder
-            for folder in (Path(place, name) for place in places for name in names)
-            if _lock_file(folder).exists()
-        }
+        folders = [Path(place, name) for place in places for name in names]
+        folders += [Path(one.name) for one in written if one.kind == KIND]
+        found |= {folder for folder in folders if _lock_file(folder).exists()}
     return [
         Resource(kind=KIND, name=str(folder), run_id=match[1])
         for folder in sorted(found)
         if (match := NAME.fullmatch(folder.name))
     ]
+
+
+def reap(folder: Path) -> None:
+    """End the machine that a run has left in a folder, and forget it; raises `TeardownFailed`."""
+    if folder in vagrant_folder.leftovers():
+        vagrant_folder.destroy(folder)
+    forget(folder)
 
 
 def forget(folder: Path) -> None:

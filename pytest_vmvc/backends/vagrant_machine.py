@@ -1,4 +1,4 @@
-"""A running Vagrant machine: commands by ssh, figures from its QEMU process, death noticed."""
+"""A running machine of Vagrant's: commands by ssh, figures from its process, death noticed."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from pytest_vmvc.model import Completed, Facts, Usage
 
 USAGE_PSS: Final = (
     "the machine's QEMU process: user + system CPU time, proportional set size (PSS); "
-    "libvirt's daemons are not in it"
+    "its provider's daemons are not in it"
 )
 USAGE_RSS: Final = (
     "the machine's QEMU process: user + system CPU time, resident set size (RSS), as PSS may only "
-    "be read by root; libvirt's daemons are not in it"
+    "be read by root; its provider's daemons are not in it"
 )
 
 
@@ -33,39 +33,34 @@ def usage_definition() -> str:
     return USAGE_PSS if os.geteuid() == 0 else USAGE_RSS
 
 
-class VagrantMachine:
-    """A machine that has given its first answer."""
+class SshMachine:
+    """A machine that has given its first answer, whichever provider runs it."""
 
     def __init__(
         self,
         *,
         name: str,
-        domain: str,
         facts: Facts,
         stopwatch: Stopwatch,
         connection: SshConnection | None,
+        hypervisor: psutil.Process | None,
     ) -> None:
+        """``hypervisor``: the process of this host that is the machine; None: it is not known."""
         self._name = name
-        self._domain = domain
         self._facts = facts
         self._stopwatch = stopwatch
         self._connection = connection
         self._forwards: dict[int, tuple[str, int]] = {}
-        self._qemu = libvirt.qemu_process(domain)
+        self._hypervisor = hypervisor
         self._released, self._release = os.pipe()
         self._watcher: threading.Thread | None = None
-        if self._qemu is not None:
-            self._watch(self._qemu.pid)
+        if hypervisor is not None:
+            self._watch(hypervisor.pid)
 
     @property
     def name(self) -> str:
         """Its name, ``vmvc-<run id>-<n>``."""
         return self._name
-
-    @property
-    def domain(self) -> str:
-        """Its name in libvirt, ``<name>-default``."""
-        return self._domain
 
     @property
     def facts(self) -> Facts:
@@ -100,7 +95,7 @@ class VagrantMachine:
                 raise
             raise EnvironmentDied(
                 f"{self._name} ended during `{process.shown(argv)}`",
-                hint="its domain is not running any more",
+                hint="its provider does not run it any more",
             ) from None
 
     def address(self, port: int) -> tuple[str, int]:
@@ -114,13 +109,17 @@ class VagrantMachine:
             raise Unavailable(f"nobody logged in: the start of {self._name} ended at its answer")
         return self._connection
 
+    def alive(self) -> bool:
+        """Whether its process runs."""
+        return self._hypervisor is not None and runs(self._hypervisor)
+
     def usage(self) -> Usage:
-        """What its QEMU process holds now; raises `EnvironmentDied`."""
+        """What its process holds now; raises `EnvironmentDied`."""
         try:
-            if self._qemu is None or not self._qemu.is_running():
+            if self._hypervisor is None or not self._hypervisor.is_running():
                 raise EnvironmentDied(f"{self._name} ended: its QEMU process is gone")
-            cpu = self._qemu.cpu_times()
-            memory_bytes = footprint.memory_bytes(self._qemu)
+            cpu = self._hypervisor.cpu_times()
+            memory_bytes = footprint.memory_bytes(self._hypervisor)
         except psutil.Error as error:
             raise EnvironmentDied(f"{self._name} ended: {error}") from error
         return Usage(
@@ -128,32 +127,6 @@ class VagrantMachine:
             memory_bytes=memory_bytes,
             definition=usage_definition(),
         )
-
-    def capabilities(self) -> int:
-        """Those of its QEMU process; raises `Unavailable` and `EnvironmentDied`."""
-        return confinement.capabilities(self._emulator().pid)
-
-    def system_calls(self) -> int:
-        """Those of its QEMU process; raises `Unavailable` and `EnvironmentDied`."""
-        return confinement.system_calls(self._emulator().pid, confinement.emulators_own)
-
-    def _emulator(self) -> psutil.Process:
-        if self._qemu is None:
-            raise Unavailable("the machine's QEMU process is not in this host's process table")
-        return self._qemu
-
-    def alive(self) -> bool:
-        """Whether libvirt says that it runs, or is paused; without it, whether QEMU runs.
-
-        Of a QEMU that has ended libvirt may hear a moment later than we do.
-        """
-        if self._qemu is not None and not _runs(self._qemu):
-            return False
-        try:
-            return libvirt.alive(self._domain)
-        except (Unavailable, CommandTimedOut):
-            # The daemon may be restarted at any time: its machines go on without it.
-            return self._qemu is not None
 
     def _watch(self, pid: int) -> None:
         """Hang up as soon as QEMU ends; ssh alone would notice after a minute of silence."""
@@ -191,7 +164,61 @@ class VagrantMachine:
             self._connection.close()
 
 
-def _runs(process: psutil.Process) -> bool:
+class VagrantMachine(SshMachine):
+    """One that libvirt runs."""
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        domain: str,
+        facts: Facts,
+        stopwatch: Stopwatch,
+        connection: SshConnection | None,
+    ) -> None:
+        super().__init__(
+            name=name,
+            facts=facts,
+            stopwatch=stopwatch,
+            connection=connection,
+            hypervisor=libvirt.qemu_process(domain),
+        )
+        self._domain = domain
+
+    @property
+    def domain(self) -> str:
+        """Its name in libvirt, ``<name>-default``."""
+        return self._domain
+
+    def capabilities(self) -> int:
+        """Those of its QEMU process; raises `Unavailable` and `EnvironmentDied`."""
+        return confinement.capabilities(self._emulator().pid)
+
+    def system_calls(self) -> int:
+        """Those of its QEMU process; raises `Unavailable` and `EnvironmentDied`."""
+        return confinement.system_calls(self._emulator().pid, confinement.emulators_own)
+
+    def _emulator(self) -> psutil.Process:
+        if self._hypervisor is None:
+            raise Unavailable("the machine's QEMU process is not in this host's process table")
+        return self._hypervisor
+
+    def alive(self) -> bool:
+        """Whether libvirt says that it runs, or is paused; without it, whether QEMU runs.
+
+        Of a QEMU that has ended libvirt may hear a moment later than we do.
+        """
+        if self._hypervisor is not None and not runs(self._hypervisor):
+            return False
+        try:
+            return libvirt.alive(self._domain)
+        except (Unavailable, CommandTimedOut):
+            # The daemon may be restarted at any time: its machines go on without it.
+            return self._hypervisor is not None
+
+
+def runs(process: psutil.Process) -> bool:
+    """Whether it still does anything."""
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.Error:

@@ -83,7 +83,7 @@ def _add(name: str, url: str, home: Path, deadline_s: float) -> float:
 
 
 class HomeReaper:
-    """Throw-away Vagrant homes, boxes that were added for a run, and what Vagrant knows of it."""
+    """Throw-away Vagrant homes, boxes added for a run, and machines that only Vagrant knows."""
 
     name = HOME
 
@@ -98,8 +98,11 @@ class HomeReaper:
         return [*homes, *vagrant_index.leftovers()]
 
     def destroy(self, resource: Resource) -> None:
-        """Remove the folder and everything in it, or have Vagrant forget it."""
+        """Remove the folder and everything in it, or have Vagrant destroy the machine in it.
+
+        Raises `TeardownFailed`.
+        """
         if resource.kind == vagrant_index.KIND:
-            vagrant_index.forget(Path(resource.name))
+            vagrant_index.reap(Path(resource.name))
         else:
             shutil.rmtree(resource.name, ignore_errors=True)

@@ -73,7 +73,7 @@ def ported_box(source: VagrantProvider, scope: RunScope) -> Iterator[Arrival]:
 
 def _disk(source: VagrantProvider) -> Path:
     spec = source.spec
-    box = vagrant_boxes.box_folder(spec.box, spec.box_version, spec.provider)
+    box = vagrant_boxes.box_folder(spec.box, spec.box_version)
     if box is None:
         raise Unavailable(f"Vagrant has no box {spec.box}", hint="run `vmvc setup`")
     return vagrant_boxes.images(box)[0]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
 import select
 import selectors
+import signal
 import socket
 import subprocess
 import threading
@@ -17,6 +19,7 @@ from typing import IO
 
 from pytest_vmvc import process
 from pytest_vmvc.backends import ready as readiness
+from pytest_vmvc.backends import vagrant_providers
 from pytest_vmvc.backends.base import ANSWER, Stopwatch, new_nonce
 from pytest_vmvc.backends.vagrant_command import VagrantCommand, meaningful_line
 from pytest_vmvc.errors import LaunchFailed, LaunchTimedOut
@@ -32,6 +35,8 @@ domain is defined and about to be started; ``address``: it has a lease; ``login`
 
 ADDRESS = re.compile(r"SSH address: (\d+\.\d+\.\d+\.\d+):\d+")
 READ_BYTES = 65536
+STOP_S = 20.0
+"""How long Vagrant may take to stop by itself."""
 KEPT_BYTES = 65536
 """Of a line, of the errors, and of what a payload says: none of them need ever end."""
 
@@ -42,12 +47,21 @@ class VagrantStart:
     QEMU dials out to a listener on the loopback, gets the nonce, and the machine's payload sends it
     back: both ways are pushed, nothing is polled. With a `Line` the machine's console comes in by
     that way instead; a port or a page is tried from the moment on that its address is known.
+
+    ``gently``: one that is ended early is asked to stop first, so that its provider takes back what
+    Vagrant does not know of yet.
     """
 
     def __init__(
-        self, command: VagrantCommand, *, listen: bool, ready: readiness.Ready | None = None
+        self,
+        command: VagrantCommand,
+        *,
+        listen: bool,
+        ready: readiness.Ready | None = None,
+        gently: bool = False,
     ) -> None:
         self._command = command
+        self._gently = gently
         self._nonce = new_nonce()
         self._line_wanted = ready.text.encode() if isinstance(ready, readiness.Line) else b""
         self._service = ready if isinstance(ready, readiness.Port | readiness.Http) else None
@@ -169,6 +183,8 @@ class VagrantStart:
                     if not self._take_errors(up.stderr):
                         break
             said = self._errors.decode(errors="replace")
+            if reason := vagrant_providers.refused(said):
+                raise LaunchFailed(reason[0], hint=reason[1])
             raise LaunchFailed(
                 f"`vagrant up` ended with {status}: {meaningful_line(said)}",
                 hint="see `vmvc doctor`",
@@ -212,6 +228,12 @@ class VagrantStart:
     def _start_probe(self, service: readiness.Port | readiness.Http, host: str) -> None:
         if self._probe is not None:
             return
+        if ipaddress.ip_address(host).is_loopback:
+            raise LaunchFailed(
+                f"the machine has no address at which {service} could be asked: Vagrant reaches it "
+                f"by a port of the host's {host}",
+                hint="leave the ready probe out: a start is then over at the first command by ssh",
+            )
 
         def probe() -> None:
             self._seen = readiness.await_service(
@@ -235,6 +257,10 @@ class VagrantStart:
         up, self._up = self._up, None
         if up is not None:
             if up.poll() is None:
+                if self._gently:
+                    with suppress(subprocess.TimeoutExpired, ProcessLookupError):
+                        os.killpg(up.pid, signal.SIGINT)
+                        up.wait(STOP_S)
                 process.end_group(up)
             process.close_pipes(up)
         self._selector.close()

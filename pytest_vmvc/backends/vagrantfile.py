@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -12,6 +13,7 @@ from pytest_vmvc.backends import libvirt
 from pytest_vmvc.backends import ready as readiness
 from pytest_vmvc.errors import UsageError
 from pytest_vmvc.model import Tier
+from pytest_vmvc.resources import MARK
 
 ACCELERATED: frozenset[Tier] = frozenset({"kvm-hw", "kvm-nested"})
 ANSWER_PORT = "org.vmvc.answer"
@@ -69,6 +71,20 @@ def vagrantfile(
 
     QEMU dials out to ``answer_address``, if given.
     """
+    return _text(spec, boot_timeout_s, _libvirt_lines(spec, name, network, answer_address))
+
+
+def plain_vagrantfile(spec: VagrantSpec, *, boot_timeout_s: float) -> str:
+    """Describe a machine of any provider, by what most of them call memory and CPUs.
+
+    What a provider starts, such as a server for all machines of its user, must not count as ours.
+    """
+    sizes = {"memory": max(1, spec.memory_bytes // _MIB), "cpus": spec.vcpus, "smp": spec.vcpus}
+    lines = [f"{key} = {size} if machine.respond_to?(:{key}=)" for key, size in sizes.items()]
+    return f"ENV.delete({ruby_string(MARK)})\n{_text(spec, boot_timeout_s, lines)}"
+
+
+def _text(spec: VagrantSpec, boot_timeout_s: float, settings: Sequence[str]) -> str:
     lines = [] if spec.vagrantfile else [f"config.vm.box = {ruby_string(spec.box)}"]
     if spec.box_version is not None:
         lines.append(f"config.vm.box_version = {ruby_string(spec.box_version)}")
@@ -76,8 +92,8 @@ def vagrantfile(
         "config.vm.box_check_update = false",
         f"config.vm.boot_timeout = {max(1, int(boot_timeout_s))}",
         'config.vm.synced_folder ".", "/vagrant", disabled: true',
-        "config.vm.provider :libvirt do |libvirt|",
-        *(f"  libvirt.{line}" for line in _libvirt_lines(spec, name, network, answer_address)),
+        f"config.vm.provider {ruby_string(spec.provider)} do |machine|",
+        *(f"  machine.{line}" for line in settings),
         "end",
     ]
     body = "".join(f"  {line}\n" for line in lines)

@@ -10,7 +10,7 @@ from typing import Protocol, runtime_checkable
 import msgspec
 
 from pytest_vmvc.backends.base import Environment, Provider
-from pytest_vmvc.errors import InfrastructureError, Unavailable
+from pytest_vmvc.errors import Closed, InfrastructureError, Unavailable
 from pytest_vmvc.looks import declared
 from pytest_vmvc.measure import Plan, Sample, Suspended, Taken, interleave
 from pytest_vmvc.model import (
@@ -181,12 +181,22 @@ class Recorder:
         self._sink(observation)
 
     def ride(self, environment: Environment, subject: str) -> dict[str, dict[str, Scalar]]:
-        """Let the riders take their samples in an environment that is about to end."""
-        return {
-            name: rider.ride(environment, subject)
-            for name, (rider, _) in self._riders.items()
-            if name in self._beside.get(subject, self._riders)
-        }
+        """Let the riders take their samples in an environment that is about to end.
+
+        What one of them cannot see of it is missing there, and nowhere else.
+        """
+        found: dict[str, dict[str, Scalar]] = {}
+        for name, (rider, recorder) in self._riders.items():
+            if name in self._beside.get(subject, self._riders) and not recorder.misses(subject):
+                try:
+                    found[name] = rider.ride(environment, subject)
+                except Closed as gap:
+                    recorder.missing(subject, str(gap))
+        return found
+
+    def misses(self, subject: str) -> bool:
+        """Whether the subject is known not to take part."""
+        return any(gap.subject == subject for gap in self._missing)
 
     def beside(self, pair: Pair) -> dict[str, Provider]:
         """Subjects that are started for riders alone, made ready; a rider's gaps are missing."""

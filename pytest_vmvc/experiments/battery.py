@@ -18,7 +18,7 @@ from pytest_vmvc.backends.base import Environment
 from pytest_vmvc.errors import InfrastructureError, Unavailable
 from pytest_vmvc.experiments.base import Recorder, Settings
 from pytest_vmvc.measure import Plan
-from pytest_vmvc.model import EMULATED, Metric
+from pytest_vmvc.model import MAYBE_EMULATED, Metric
 from pytest_vmvc.subjects import Pair, minimal
 
 ROUNDS = 3
@@ -179,7 +179,7 @@ def _obstacle(pair: Pair) -> str:
         return str(gap)
     if SUBJECT not in pair.subjects:
         return f"the pair {pair.name} has no machine"
-    emulated = pair.subjects[SUBJECT].facts.accelerator in EMULATED
+    emulated = pair.subjects[SUBJECT].facts.accelerator in MAYBE_EMULATED
     return "" if emulated else "machines run on the CPU itself"
 
 

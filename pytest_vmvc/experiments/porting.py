@@ -44,6 +44,7 @@ class Porting:
         with ExitStack() as stack:
             for subject, provider in pair.subjects.items():
                 if not isinstance(provider, Portable):
+                    record.missing(subject, f"{provider.name} does not carry this one anywhere")
                     continue
                 provider.prepare()
                 for suffix, opening in provider.destinations().items():

@@ -39,6 +39,7 @@ class Sizes:
             record.missing(subject, str(gap))
         for subject, provider in pair.subjects.items():
             if not isinstance(provider, HasArtefact):
+                record.missing(subject, f"{provider.name} does not tell what this one takes")
                 continue
             provider.prepare()
             artefact = provider.artefact()

@@ -31,6 +31,8 @@ SUBJECTS: Mapping[str, tuple[str, str]] = {
               "for both (default: at the answer of our own payload, which the image's sh runs)"),
     "box": ("BOX", "machine: name of a box that Vagrant has, or path of its file"),
     "vagrantfile": ("DIR", "machine: the one of the Vagrantfile in this folder"),
+    "vagrant-provider": ("NAME", "Vagrant's provider for a box or a Vagrantfile, such as "
+                         "virtualbox, vmware_desktop or qemu (default: libvirt)"),
     "disk": ("FILE", "machine: a bootable disk image, qcow2 or raw; needs --vmvc-ready"),
     "kernel": ("FILE", "kernel to boot that disk with, instead of its own boot loader"),
     "initrd": ("FILE", "initramfs that goes with the kernel"),

@@ -7,7 +7,7 @@ from statistics import median
 import msgspec
 
 from pytest_vmvc.ledger import RunLog
-from pytest_vmvc.model import EMULATED, Allowance, Facts, Run
+from pytest_vmvc.model import EMULATED, Allowance, Facts, Run, Tier
 from pytest_vmvc.report.wording import TIER_WORDS, scalar
 from pytest_vmvc.units import number, quantity
 
@@ -49,6 +49,8 @@ class Provenance(msgspec.Struct, frozen=True, kw_only=True):
     subjects: tuple[SubjectTable, ...]
     metrics: tuple[MetricView, ...]
     emulated: bool
+    untold: bool
+    """Whether nobody told of a machine if it was emulated."""
     batteries: tuple[BatteryView, ...]
     unallowed: tuple[str, ...]
     """Why a part of a battery, or all of it, was not measured."""
@@ -64,7 +66,8 @@ def provenance(log: RunLog) -> Provenance:
         host=() if log.run is None else _host(log.run),
         subjects=_subjects(log),
         metrics=_metrics(log),
-        emulated=_emulated(log),
+        emulated=bool(_tiers(log) & EMULATED),
+        untold="other" in _tiers(log),
         batteries=_batteries(log),
         unallowed=tuple(
             f"{gap.subject} on {gap.pair}: {gap.reason}"
@@ -91,12 +94,12 @@ def _battery(allowed: Allowance) -> BatteryView:
     )
 
 
-def _emulated(log: RunLog) -> bool:
+def _tiers(log: RunLog) -> set[Tier]:
     facts = [series.facts for series in log.series if series.facts is not None]
-    tiers = {own.accelerator for own in facts if own.kind == "vm"}
+    tiers: set[Tier] = {own.accelerator for own in facts if own.kind == "vm"}
     if log.run is not None and not tiers:
         tiers = {log.run.host.tier}
-    return bool(tiers & EMULATED)
+    return tiers
 
 
 def _incomplete(log: RunLog) -> str:

@@ -40,7 +40,7 @@ TIER_WORDS: Final[dict[Tier, str]] = {
     "kvm-nested": "nested virtualisation (KVM inside a machine)",
     "kvm-unusable": "emulated CPU (a KVM device is there, but guests do not run on it)",
     "tcg": "emulated CPU (no hardware virtualisation)",
-    "other": "not told by the provider",
+    "other": "not told by the provider; may be emulated, and is judged so",
     "none": "not a machine",
 }
 _RELATION: Final = {"same": "is the same as", "differs": "differs from", "is": "is"}

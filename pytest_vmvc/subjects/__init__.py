@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_vmvc.backends.base import Environment, Provider
-from pytest_vmvc.errors import NoCommands, Unavailable
+from pytest_vmvc.errors import Closed, Unavailable
 from pytest_vmvc.resources import RunScope
 
 if TYPE_CHECKING:
@@ -66,9 +66,10 @@ class Pair:
             missing_userland=next((gap for _, gap in lands if gap), self.missing_userland),
         )
 
-    def open(self, closed: NoCommands) -> Pair:
-        """The pair without the subjects that let nobody in, for which that is the reason."""
-        shut = [k for k, one in self.subjects.items() if one.facts.extra.get("commands") is False]
+    def open(self, closed: Closed) -> Pair:
+        """The pair without the subjects of which that cannot be seen; it is the reason."""
+        extra = {key: one.facts.extra for key, one in self.subjects.items()}
+        shut = [key for key, facts in extra.items() if facts.get(closed.fact) is False]
         return self._without(dict.fromkeys(shut, closed)) if shut else self
 
     def _without(self, gone: Mapping[str, Unavailable]) -> Pair:

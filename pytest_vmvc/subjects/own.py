@@ -11,6 +11,7 @@ from typing import Any, Literal
 import msgspec
 
 from pytest_vmvc.backends import ready as readiness
+from pytest_vmvc.backends import vagrant_providers
 from pytest_vmvc.backends.base import PAYLOAD
 from pytest_vmvc.errors import UsageError
 
@@ -39,6 +40,8 @@ class OwnPair(msgspec.Struct, frozen=True, kw_only=True):
     """Name of a box that Vagrant has, or path of its file."""
     vagrantfile: Path | None = None
     """Folder with a Vagrantfile."""
+    vagrant_provider: str = vagrant_providers.LIBVIRT
+    """What runs the machine of a box or a Vagrantfile, by Vagrant's name for it."""
     disk: Path | None = None
     """A disk image that boots by itself, or by ``kernel``."""
     kernel: Path | None = None
@@ -160,6 +163,18 @@ def _check(pair: OwnPair) -> None:
         raise pair.wrong(
             "nobody knows when its command has started", f"give it ready: {readiness.SYNTAX}"
         )
+    provider = pair.vagrant_provider
+    if provider != vagrant_providers.LIBVIRT:
+        if not pair.box and not pair.vagrantfile:
+            raise pair.wrong(
+                f"it has Vagrant's provider {provider} and nothing for Vagrant to start",
+                "name a box or a Vagrantfile",
+            )
+        if isinstance(pair.ready, readiness.Line):
+            raise pair.wrong(
+                f"nobody sees the console of a machine of Vagrant's provider {provider}",
+                "give it ready: port:NUMBER or http:NUMBER/PATH, or none",
+            )
     if pair.disk and not pair.ready:
         raise pair.wrong(
             "nobody knows when its disk has booted", f"give it ready: {readiness.SYNTAX}"
@@ -216,6 +231,12 @@ def _box(value: Any, folder: Path) -> str:  # noqa: ANN401 - as a user wrote it
     return text
 
 
+def _provider(value: Any, folder: Path) -> str:  # noqa: ANN401 - as a user wrote it
+    name = _text(value, folder)
+    vagrant_providers.check_name(name)
+    return name
+
+
 def _cpus(value: Any, _: Path) -> int:  # noqa: ANN401 - as a user wrote it
     number = int(value) if isinstance(value, str) and value.isdecimal() else value
     if not isinstance(number, int) or isinstance(number, bool) or not 1 <= number <= 1024:
@@ -246,6 +267,7 @@ READERS: Mapping[str, tuple[str, Any]] = {
     "ready": ("ready", _ready),
     "box": ("box", _box),
     "vagrantfile": ("vagrantfile", _folder),
+    "vagrant-provider": ("vagrant_provider", _provider),
     "disk": ("disk", _file),
     "kernel": ("kernel", _file),
     "initrd": ("initrd", _file),

@@ -8,6 +8,7 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
+from pytest_vmvc.backends import vagrant_providers
 from pytest_vmvc.backends.base import Progress, Provider
 from pytest_vmvc.errors import BuildFailed, Unavailable, UsageError
 from pytest_vmvc.model import Tier
@@ -33,8 +34,8 @@ def offers(
 
     machines: Mapping[str, Callable[[], Provider]] = {
         "image": lambda: _image_machine(own, scope, tier(), has_shell, progress),
-        "box": lambda: _box(own, scope, tier(), progress),
-        "vagrantfile": lambda: _vagrantfile(own, scope, tier()),
+        "box": lambda: _box(own, scope, tier, progress),
+        "vagrantfile": lambda: _vagrantfile(own, scope, tier),
         "disk": lambda: _disk(own, scope, tier()),
     }
     return {
@@ -73,7 +74,8 @@ def _check_box_file(own: OwnPair) -> None:
     from pytest_vmvc.backends import vagrant_boxes
 
     try:
-        vagrant_boxes.check_box(Path(own.box))
+        formats = vagrant_providers.box_formats(own.vagrant_provider)
+        vagrant_boxes.check_box(Path(own.box), formats)
     except (BuildFailed, UsageError) as error:
         raise own.wrong(error.message, error.hint) from error
 
@@ -81,10 +83,11 @@ def _check_box_file(own: OwnPair) -> None:
 def _check_box(own: OwnPair, box: str) -> None:
     from pytest_vmvc.backends import vagrant_boxes
 
-    if vagrant_boxes.known(box) is None:
+    provider = own.vagrant_provider
+    if vagrant_boxes.known(box, vagrant_providers.box_formats(provider)) is None:
         raise own.wrong(
-            f"Vagrant has no box {box} for libvirt",
-            f"`vagrant box add {box} --provider=libvirt`, or name a .box file",
+            f"Vagrant has no box {box} for {provider}",
+            f"`vagrant box add {box} --provider={provider}`, or name a .box file",
         )
 
 
@@ -148,37 +151,44 @@ def _disk(own: OwnPair, scope: RunScope, tier: Tier) -> Provider:
     return QemuProvider(spec, scope)
 
 
-def _box(own: OwnPair, scope: RunScope, tier: Tier, progress: Progress) -> Provider:
+def _box(own: OwnPair, scope: RunScope, tier: Callable[[], Tier], progress: Progress) -> Provider:
     from pytest_vmvc.backends import vagrant_boxes
 
     if not own.box.startswith("/"):
         return _vagrant(own, scope, tier, box=own.box, userland=f"box {own.box}")
     file = Path(own.box)
     name = f"vmvc/own-{vagrant_boxes.digest([file]).partition(':')[2][:12]}"
-    vagrant_boxes.ensure_box(name, source=file, progress=progress)
+    formats = vagrant_providers.box_formats(own.vagrant_provider)
+    vagrant_boxes.ensure_box(name, source=file, formats=formats, progress=progress)
     return _vagrant(own, scope, tier, box=name, userland=f"box {file.name}")
 
 
-def _vagrantfile(own: OwnPair, scope: RunScope, tier: Tier) -> Provider:
+def _vagrantfile(own: OwnPair, scope: RunScope, tier: Callable[[], Tier]) -> Provider:
     assert own.vagrantfile
     box = own.named_box()
     return _vagrant(own, scope, tier, box=box, userland=f"box {box}, {own.vagrantfile.name}")
 
 
-def _vagrant(own: OwnPair, scope: RunScope, tier: Tier, *, box: str, userland: str) -> Provider:
+def _vagrant(
+    own: OwnPair, scope: RunScope, tier: Callable[[], Tier], *, box: str, userland: str
+) -> Provider:
     from pytest_vmvc.backends import vagrant_boxes
     from pytest_vmvc.backends.vagrant import VagrantProvider, VagrantSpec
+    from pytest_vmvc.backends.vagrant_other import OtherVagrantProvider
 
-    vagrant_boxes.borrow(box)
+    provider = own.vagrant_provider
+    is_libvirt = provider == vagrant_providers.LIBVIRT
+    vagrant_boxes.borrow(box, vagrant_providers.box_formats(provider))
     spec = VagrantSpec(
         box=box,
+        provider=provider,
         box_file=own.box if own.box.startswith("/") else "",
         vagrantfile=own.vagrantfile,
         userland=userland,
-        tier=tier,
+        tier=tier() if is_libvirt else "other",
         answers="ssh",
         ready=own.ready,
         memory_bytes=own.memory_bytes or MEMORY_BYTES,
         vcpus=own.cpus or min(2, len(os.sched_getaffinity(0))),
     )
-    return VagrantProvider(spec, scope)
+    return VagrantProvider(spec, scope) if is_libvirt else OtherVagrantProvider(spec, scope)

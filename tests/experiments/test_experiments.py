@@ -250,6 +250,16 @@ def test_sizes_are_those_of_the_artefacts_and_nothing_is_started(scope):
     assert scope.new_name().endswith("-1")
 
 
+def test_a_subject_that_does_not_tell_its_size_is_missing_with_a_reason(scope):
+    class Mute:
+        name = "mute"
+
+    subjects = {"container": FakeProvider(scope), "vm": Mute()}
+    found = Bench(Pair(name="planted", subjects=subjects)).measure("sizes")
+    assert found.reason_missing("vm") == "mute does not tell what this one takes"
+    assert found.row("container", "kept_bytes")
+
+
 # --- pairs and the lab ---------------------------------------------------------------------------
 
 

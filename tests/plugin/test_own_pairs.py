@@ -53,6 +53,11 @@ def test_a_claim_that_asks_nothing_on_it_is_left_out(bed):
     [
         ("", ["--vmvc-ready=port:1"], "--vmvc-ready: pair own: it has neither an image nor*"),
         ("", ["--vmvc-image=a", "--vmvc-cpus=x"], "--vmvc-image --vmvc-cpus: pair own: cpus: 'x'*"),
+        (
+            "",
+            ["--vmvc-box=a", "--vmvc-vagrant-provider=docker"],
+            "--vmvc-box --vmvc-vagrant-provider: pair own: vagrant-provider: *starts containers*",
+        ),
         (PAIR, ["--vmvc-pair=wob"], "--vmvc-pair=wob: unknown; choose one of minimal, debian, web"),
         (PAIR + PAIR, [], "*Cannot declare*web*twice*"),
         ("[tool.vmvc.pairs.minimal]\nimage = 'a'", [], "pyproject.toml:1: pair minimal: there is*"),
@@ -81,6 +86,10 @@ def test_a_wrong_one_is_a_usage_error_with_its_place(bed, text, args, says):
         (
             ["--vmvc-box=no/box"],
             "--vmvc-box: pair own: Vagrant has no box no/box for libvirt*vagrant box add*",
+        ),
+        (
+            ["--vmvc-box=no/box", "--vmvc-vagrant-provider=virtualbox"],
+            "*pair own: Vagrant has no box no/box for virtualbox*--provider=virtualbox*",
         ),
         (
             ["--vmvc-pair=minimal", "--vmvc-runtime=vmvc-none"],

@@ -50,6 +50,7 @@ box = "mine.box"
 
 [tool.vmvc.pairs.vf]
 vagrantfile = "machine"
+vagrant-provider = "vmware_desktop"
 
 [tool.vmvc.pairs.disk]
 ready = "line:login:"
@@ -70,12 +71,13 @@ kernel-parameters = "root=/dev/vda1 ro"
         memory_bytes=512 << 20,
     )
     assert [one.source for one in (db, vf, disk)] == [
-        "pyproject.toml:9", "pyproject.toml:14", "pyproject.toml:17",
+        "pyproject.toml:9", "pyproject.toml:14", "pyproject.toml:18",
     ]  # fmt: skip
     assert [one.machine for one in pairs.values()] == ["image", "box", "vagrantfile", "disk"]
     assert db.box == str(project / "mine.box")
     assert db.ready == Port(5432)
     assert vf.named_box() == "a/b"
+    assert (db.vagrant_provider, vf.vagrant_provider) == ("libvirt", "vmware_desktop")
     assert disk.ready == Line("login:")
     assert (disk.disk, disk.kernel, disk.initrd) == (
         project / "disk.qcow2", project / "vmlinuz", project / "initrd.img",
@@ -110,6 +112,16 @@ def test_what_is_run_is_ours_where_nobody_says_when_it_is_ready():
         ("image = 'a'\nkernel = 'vmlinuz'", "a kernel and no disk"),
         ("disk = 'disk.qcow2'\nready = 'port:1'\ninitrd = 'initrd.img'", "initrd and no kernel"),
         ("image = 'a'\nvagrantfile = '.'", "there is no Vagrantfile in"),
+        (
+            "box = 'b'\nvagrant-provider = 'docker'",
+            "docker starts containers, not virtual machines",
+        ),
+        ("box = 'b'\nvagrant-provider = '../x'", "vagrant-provider: '../x' is no provider"),
+        (
+            "image = 'a'\nvagrant-provider = 'qemu'",
+            "provider qemu and nothing for Vagrant to start",
+        ),
+        ("box = 'b'\nready = 'line:x'\nvagrant-provider = 'qemu'", "nobody sees the console"),
         ("image = 'a'\ncpus = 0", "cpus: 0 is no number of CPUs"),
         ("image = 'a'\ncpus = true", "cpus: True is no number of CPUs"),
         ("image = 'a'\nmemory = 512", "memory: 512 is no size of memory"),
