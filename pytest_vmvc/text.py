@@ -13,6 +13,8 @@ _UNSEEN: Final = ("Cc", "Cf", "Cs", "Cn", "Zl", "Zp")
 
 def visible(text: str) -> str:
     """The text with every control, direction and lone-surrogate character made visible."""
+    if text.isascii() and text.isprintable() and len(text) <= TEXT_LIMIT:
+        return text  # as nearly all are, of which a run may have millions
     more = len(text) - TEXT_LIMIT
     if more > 0:  # first, so that the rest of a very long one costs nothing
         text = text[:TEXT_LIMIT]

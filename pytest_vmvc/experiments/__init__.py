@@ -1,5 +1,7 @@
 """One experiment a file: what is provisioned, and which series come out.
 
+Imported by every pytest, for the fixtures' names: nothing heavy is imported here.
+
 To add one: write the file, and name it here; one of another distribution is an entry point in the
 group ``vmvc.experiments`` (docs/extending.md). Its name is the fixture that a claim asks for.
 """
@@ -9,19 +11,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from importlib import import_module
 from inspect import cleandoc
-from typing import TYPE_CHECKING
-
-import msgspec
-
-from pytest_vmvc import extensions
-from pytest_vmvc.errors import UsageError
-from pytest_vmvc.model import Metric
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    from pytest_vmvc import extensions
     from pytest_vmvc.experiments.base import Experiment
 
 
-class Entry(msgspec.Struct, frozen=True, kw_only=True):
+class Entry(NamedTuple):
     """Where an experiment is, and what a scheduler must know without importing it."""
 
     place: str
@@ -188,6 +185,8 @@ def others() -> Mapping[str, extensions.Extension]:
 
     Raises `UsageError` where one has a name that is taken, or that no fixture can have.
     """
+    from pytest_vmvc import extensions
+
     found = extensions.by_name(extensions.EXPERIMENTS, CATALOGUE)
     for one in found.values():
         if not one.name.isidentifier() or one.name.startswith("_"):
@@ -230,6 +229,8 @@ def load(name: str) -> Experiment:
         shipped: Experiment = getattr(import_module(f"{__name__}.{module}"), kind)()
         return shipped
     if (one := others().get(name)) is None:
+        from pytest_vmvc.errors import UsageError
+
         raise UsageError(f"there is no experiment {name}", hint=f"one of {', '.join(names())}")
     kind = one.load()
     try:
@@ -259,6 +260,8 @@ def _described(name: str, made: Experiment) -> Entry:
 
 def _lacking(made: object, name: str) -> str:
     """What keeps an object from being the experiment of that name; nothing where it is one."""
+    from pytest_vmvc.model import Metric
+
     carrier = getattr(made, "carrier", "")
     metrics = getattr(made, "metrics", None)
     works = "ride" if carrier else "run"

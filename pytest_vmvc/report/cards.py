@@ -125,10 +125,17 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
     pairs: tuple[PairView, ...]
 
 
+Taken = dict[tuple[str, str], list[Observation]]
+"""The observations of each experiment on each pair."""
+
+
 def cards(log: RunLog) -> tuple[Card, ...]:
     """The cards in the article's order."""
     groups = by_claim(log.results).values()
-    return tuple(_card(log, results, number) for number, results in enumerate(groups, 1))
+    taken: Taken = {}
+    for one in log.observations:
+        taken.setdefault((one.experiment, one.pair), []).append(one)
+    return tuple(_card(log, taken, results, number) for number, results in enumerate(groups, 1))
 
 
 def by_claim(results: Iterable[Result]) -> dict[str, list[Result]]:
@@ -165,7 +172,7 @@ def reading_anchor(number: int, reading: str, pair: str) -> str:
     return f"claim-{number}-{safe}"
 
 
-def _card(log: RunLog, results: Sequence[Result], number: int) -> Card:
+def _card(log: RunLog, taken: Taken, results: Sequence[Result], number: int) -> Card:
     first = results[0]
     pairs = dict.fromkeys(result.pair for result in results)
     return Card(
@@ -178,7 +185,8 @@ def _card(log: RunLog, results: Sequence[Result], number: int) -> Card:
         reproduce=_command(first.nodeid),
         published=tuple(str(one) for one in first.published),
         pairs=tuple(
-            _pair(log, [r for r in results if r.pair == pair], pair, number) for pair in pairs
+            _pair(log, taken, [r for r in results if r.pair == pair], pair, number)
+            for pair in pairs
         ),
     )
 
@@ -193,10 +201,10 @@ def _command(nodeid: str) -> str:
     )
 
 
-def _pair(log: RunLog, results: Sequence[Result], pair: str, number: int) -> PairView:
-    experiments = {result.experiment for result in results}
+def _pair(log: RunLog, taken: Taken, results: Sequence[Result], pair: str, number: int) -> PairView:
+    experiments = dict.fromkeys(result.experiment for result in results)
     metrics = {s.metric.name: s.metric for s in log.series if s.experiment in experiments}
-    seen = [o for o in log.observations if o.experiment in experiments and o.pair in (pair, "")]
+    seen = [o for name in experiments for on in {pair: 0, "": 0} for o in taken.get((name, on), ())]
     lost = [m for m in log.missing if m.experiment in experiments and m.pair == pair]
     retried = [r for r in log.retries if r.experiment in experiments and r.pair == pair]
     scopes = [_scope(result) for result in results]

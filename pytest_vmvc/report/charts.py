@@ -43,7 +43,7 @@ def strip(
     values = [sample.value for row in rows for sample in row.samples]
     values += [*bounds, *(end for row in rows for end in row.ends), *(others or {}).values()]
     scale = Scale(values, unit=unit)
-    offsets = layers.offsets(sorted({sample.block for row in rows for sample in row.samples}))
+    offsets = layers.offsets(sorted({sample.block for row in rows for sample in row.drawn}))
     height = ROW * len(rows)
     stack = [layers.rule(scale, bound, height) for bound in bounds]
     words = {bound: f"bound {quantity(bound, unit, exact=True)}" for bound in bounds}
@@ -64,7 +64,7 @@ def ratios(row: Row, *, threshold: float, words: str) -> dict[str, Any]:
     values = [sample.value for sample in row.samples] + row.ends
     values = [value for value in values if value > 0]
     scale = Scale([*values, threshold, MARGIN[0] / 1.1, MARGIN[1] * 1.1], unit="×", log=True)
-    offsets = layers.offsets(sorted({sample.block for sample in row.samples}))
+    offsets = layers.offsets(sorted({sample.block for sample in row.drawn}))
     height = ROW + 8
     band = {
         "data": {"values": [{"x": MARGIN[0], "x2": MARGIN[1]}]},
@@ -144,7 +144,7 @@ def doses(rows: Sequence[Row], *, unit: str, dose_unit: str) -> dict[str, Any]:
 
 def _dosed(row: Row) -> dict[float, list[float]]:
     found: dict[float, list[float]] = {}
-    for sample in row.samples:
+    for sample in row.drawn:
         if sample.dose is not None:
             found.setdefault(sample.dose, []).append(sample.value)
     return found

@@ -97,12 +97,12 @@ def median_phases(seen: Sequence[Observation]) -> dict[str, float]:
 
 def _samples(seen: Sequence[Observation], subject: str) -> tuple[Sample, ...]:
     return tuple(
-        Sample(value=float(o.value), block=o.block, censored=o.censored, dose=o.dose)
+        Sample(value=float(value), block=o.block, censored=o.censored, dose=o.dose)
         for o in seen
         if o.subject == subject
-        and isinstance(o.value, int | float)
-        and not isinstance(o.value, bool)
-        and math.isfinite(o.value)
+        and isinstance(value := o.value, float | int)
+        and not isinstance(value, bool)
+        and math.isfinite(value)
     )
 
 
@@ -160,9 +160,7 @@ def _strip(
     if others:
         note = f"{note} Hollow: published figures of others, by other stopwatches on other hosts."
     return [
-        Figure(
-            title=title, note=_censored(note, rows), svg=drawing, table=_sample_table(rows, unit)
-        )
+        Figure(title=title, note=_noted(note, rows), svg=drawing, table=_sample_table(rows, unit))
     ]
 
 
@@ -181,21 +179,19 @@ def _doses(
     ]
     if not rows:
         return []
-    steps = sorted(
-        {sample.dose for row in rows for sample in row.samples if sample.dose is not None}
-    )
+    steps = sorted({sample.dose for row in rows for sample in row.drawn if sample.dose is not None})
     cells = [
         (
             quantity(step, metric.dose, exact=True),
             *(
-                ", ".join(_value(s, metric.unit) for s in row.samples if s.dose == step) or "—"
+                ", ".join(_value(s, metric.unit) for s in row.drawn if s.dose == step) or "—"
                 for row in rows
             ),
         )
         for step in steps
     ]
     title = f"Dose and response: {name}"
-    note = "Each mark is one sample over its dose; lines join the medians."
+    note = _noted("Each mark is one sample over its dose; lines join the medians.", rows)
     if any(estimates.values()):
         note = f"{note} Band: the interval of the slope that was judged."
     said = "; ".join(f"{row.subject}: {_many(len(row.samples))}" for row in rows)
@@ -219,14 +215,16 @@ def _doses(
 
 
 def _sample_table(rows: Sequence[Row], unit: str) -> Table:
-    blocks = sorted({sample.block for row in rows for sample in row.samples})
-    cells: list[tuple[str, ...]] = []
-    for block in blocks:
-        line = [str(block + 1)]
-        for row in rows:
-            of_block = [_value(sample, unit) for sample in row.samples if sample.block == block]
-            line.append(", ".join(of_block) or "—")
-        cells.append(tuple(line))
+    blocks = sorted({sample.block for row in rows for sample in row.drawn})
+    found: list[dict[int, list[str]]] = []
+    for row in rows:
+        found.append({})
+        for sample in row.drawn:
+            found[-1].setdefault(sample.block, []).append(_value(sample, unit))
+    cells = [
+        (str(block + 1), *(", ".join(of_row.get(block, ())) or "—" for of_row in found))
+        for block in blocks
+    ]
     return Table(head=("block", *(row.subject for row in rows)), rows=tuple(cells))
 
 
@@ -240,18 +238,15 @@ def _ratio(result: Result, own: Sequence[Observation], unit: str) -> list[Figure
         return []
     above = {sample.block: sample for sample in reversed(_samples(own, question.subject))}
     below = {sample.block: sample for sample in reversed(_samples(own, question.over))}
-    both = [block for block in sorted(above) if block in below]
-    both = [block for block in both if above[block].value > 0 and below[block].value > 0]
-    if not both:
-        return []
     points = tuple(
         Sample(
-            value=above[block].value / below[block].value,
-            block=block,
-            censored=above[block].censored or below[block].censored,
+            value=over.value / under.value, block=block, censored=over.censored or under.censored
         )
-        for block in both
+        for block in sorted(above.keys() & below.keys())
+        if (over := above[block]).value > 0 and (under := below[block]).value > 0
     )
+    if not points:
+        return []
     words = f"{question.subject} ÷ {question.over}"
     row = Row(subject=words, samples=points, estimate=result.judgement.estimate)
     said = f"{_many(len(points))}, median {quantity(row.median, '×')}"
@@ -268,13 +263,13 @@ def _ratio(result: Result, own: Sequence[Observation], unit: str) -> list[Figure
             _value(below[point.block], unit),
             quantity(point.value, "×"),
         )
-        for point in points
+        for point in row.drawn
     )
     note = "Shaded: 0.8 to 1.25, practically equal; solid line: 1; dashed line: the bound."
     return [
         Figure(
             title=title,
-            note=_censored(note, [row]),
+            note=_noted(note, [row]),
             svg=drawing,
             table=Table(head=("block", question.subject, question.over, "ratio"), rows=cells),
         )
@@ -319,7 +314,13 @@ def _many(n: int) -> str:
     return f"{n} sample{'' if n == 1 else 's'}"
 
 
-def _censored(note: str, rows: Sequence[Row]) -> str:
-    if any(sample.censored for row in rows for sample in row.samples):
-        return f"{note} Open triangle: cut off at the deadline, the true value lies beyond."
+def _noted(note: str, rows: Sequence[Row]) -> str:
+    """What else a reader must know of a chart."""
+    if any(sample.censored for row in rows for sample in row.drawn):
+        note = f"{note} Open triangle: cut off at the deadline, the true value lies beyond."
+    drawn, of = sum(len(row.drawn) for row in rows), sum(len(row.samples) for row in rows)
+    if drawn < of:
+        note = (
+            f"{note} Drawn and listed: {drawn} of {of}, of blocks at even distances; judged: all."
+        )
     return note

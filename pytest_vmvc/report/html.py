@@ -19,6 +19,8 @@ from pytest_vmvc.text import visible
 
 TITLE: Final = "Virtual machines and containers, measured side by side"
 HERE: Final = Path(__file__).parent
+EMBEDDED: Final = 100_000
+"""Samples up to which a page carries the results file; a full run has some thousand."""
 
 
 def render(log: RunLog, *, title: str = TITLE) -> str:
@@ -35,7 +37,8 @@ def render(log: RunLog, *, title: str = TITLE) -> str:
         # The two texts below are ours; nothing else is exempt from escaping.
         style=Markup(style),  # noqa: S704 - a file of this package
         script=Markup(script),  # noqa: S704 - a file of this package
-        island=_island(log),
+        island=_island(log) if len(log.observations) <= EMBEDDED else "",
+        samples=len(log.observations),
         board=board(shown),
         article=article(shown),
         cards=cards(shown),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import statistics
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any, Final
 
 import msgspec
@@ -22,6 +23,8 @@ LINE: Final = 15
 """Height of a line of text."""
 CHARACTER: Final = 7.0
 """About the width of a character of it, with room to spare."""
+MOST: Final = 400
+"""Blocks of a row that are drawn, at most; more of them would be a smear, and a page of 100 MB."""
 ROW_NAME: Final = {"align": "right", "fontSize": 13, "fontWeight": 600, "limit": LEFT - 16}
 
 
@@ -34,17 +37,23 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
     dose: float | None = None
 
 
-class Row(msgspec.Struct, frozen=True, kw_only=True):
+class Row(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """All samples of one subject, and the estimate where a reading made one."""
 
     subject: str
     samples: tuple[Sample, ...]
     estimate: Estimate | None = None
 
-    @property
+    @cached_property
     def median(self) -> float:
         """Median of the samples; a censored one counts with its bound."""
         return statistics.median(sample.value for sample in self.samples)
+
+    @cached_property
+    def drawn(self) -> tuple[Sample, ...]:
+        """All of them, or those of every so-manieth block: the same of rows of the same length."""
+        step = -(-(1 + max(sample.block for sample in self.samples)) // MOST)
+        return tuple(s for s in self.samples if s.block % step == 0) if step > 1 else self.samples
 
     @property
     def ends(self) -> list[float]:
@@ -132,10 +141,10 @@ def pair_lines(
     """Thin lines between the two samples of a block, for rows one above the other."""
     lines: list[dict[str, Any]] = []
     for index, (upper, lower) in enumerate(itertools.pairwise(rows)):
-        below = {sample.block: sample for sample in lower.samples}
-        if len(below) < len(lower.samples) or len(below) < 2:
+        below = {sample.block: sample for sample in lower.drawn}
+        if len(below) < len(lower.drawn) or len(below) < 2:
             continue
-        for sample in upper.samples:
+        for sample in upper.drawn:
             if (other := below.get(sample.block)) is None:
                 continue
             y = ROW * index + 24 + offsets[sample.block]
@@ -159,7 +168,7 @@ def row(
     paint = colour(row.subject) if row.subject in SUBJECTS or not name else INK
     points = [
         {"x": sample.value, "y": middle + offsets[sample.block], "c": sample.censored}
-        for sample in row.samples
+        for sample in row.drawn
     ]
     layers = []
     for censored in (False, True):

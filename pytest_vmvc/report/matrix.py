@@ -33,8 +33,9 @@ def matrices(
     for name, metric in metrics.items():
         cells: dict[str, dict[str, bool]] = {}
         for one in seen:
-            named = one.instance and not NAME.match(one.instance)
-            if one.metric == name and isinstance(one.value, bool) and named:
+            if one.metric != name or not isinstance(one.value, bool):
+                continue
+            if one.instance and not NAME.match(one.instance):
                 row = cells.setdefault(one.instance, {})
                 row[one.subject] = row.get(one.subject, True) and one.value
         subjects = tuple(dict.fromkeys(subject for row in cells.values() for subject in row))

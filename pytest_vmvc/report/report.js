@@ -1,7 +1,8 @@
 "use strict";
 (() => {
   const save = document.getElementById("save-data");
-  save.hidden = false;
+  // Of a run with very many samples the page does not have them.
+  save.hidden = !document.getElementById("raw-data").textContent;
   save.addEventListener("click", async () => {
     // The block is the results file, compressed and in base64.
     const text = atob(document.getElementById("raw-data").textContent);

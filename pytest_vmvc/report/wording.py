@@ -19,7 +19,7 @@ from pytest_vmvc.model import (
     Tier,
     Verdict,
 )
-from pytest_vmvc.report.texts import changed
+from pytest_vmvc.report.texts import changed, remembered
 from pytest_vmvc.text import visible
 from pytest_vmvc.units import NBSP, quantity
 
@@ -49,7 +49,7 @@ _OPERATOR: Final = {"<": "<", "<=": "≤", ">": ">", ">=": "≥"}
 
 def visible_log(log: RunLog) -> RunLog:
     """The run with `visible` applied to every text in it."""
-    return changed(log, visible)
+    return changed(log, remembered(visible))
 
 
 def scalar(value: Scalar, unit: str = "") -> str:

@@ -211,7 +211,7 @@ def test_two_claims_with_one_id_are_refused(bed):
 def test_the_plugin_alone_imports_nothing_heavy():
     heavy = "docker scipy numpy jinja2 hypothesis msgspec vl_convert rich psutil"
     code = (
-        "import sys, pytest_vmvc.plugin\n"
+        "import sys, pytest_vmvc.plugin, pytest_vmvc.plugin.fixtures\n"
         f"found = set({heavy.split()!r}) & set(sys.modules)\n"
         "assert not found, found"
     )

@@ -13,6 +13,7 @@ from sample_run import RECORDED, sample_log
 from pytest_vmvc import ledger
 from pytest_vmvc.ledger import RunLog, encode
 from pytest_vmvc.report.cards import by_claim, section_of
+from pytest_vmvc.report.html import render
 from pytest_vmvc.report.wording import VERDICT_CLASS
 
 pytestmark = pytest.mark.browser
@@ -57,6 +58,13 @@ def count(page: Any) -> tuple[int, int]:
     assert found, words
     assert page.evaluate(f"{SHOWN}.length") == int(found[1])
     return int(found[1]), int(found[2])
+
+
+def test_a_page_without_its_samples_offers_none_to_save(open_page, write_page):
+    page = open_page(write_page(re.sub(r'(id="raw-data">)[^<]+', r"\1", render(sample_log()))))
+    assert page.locator("#filters").is_visible()
+    assert not page.locator("#save-data").is_visible()
+    assert open_page.heard == []
 
 
 def test_the_page_loads_with_a_clean_console_and_asks_for_nothing(report, open_page):

@@ -104,6 +104,23 @@ def test_every_sample_is_drawn() -> None:
     assert drawing.count(f'stroke="{palette.colour("vm")}"') >= 1, "the censored one is open"
 
 
+def test_of_very_many_blocks_every_so_manieth_is_drawn_the_same_on_both_sides() -> None:
+    """A renderer with a million points runs out of memory, and a page with them is no page."""
+    blocks = range(3 * layers.MOST + 1)
+    rows = [
+        Row(subject=subject, samples=tuple(Sample(value=at * (1 + b), block=b) for b in blocks))
+        for subject, at in (("container", 0.1), ("vm", 1.0))
+    ]
+    first, second = (row.drawn for row in rows)
+    assert layers.MOST / 2 < len(first) <= layers.MOST
+    assert [s.block for s in first] == [s.block for s in second]
+    assert rows[0].median == statistics.median(s.value for s in rows[0].samples)
+    chart = charts.strip(rows, unit="s", bounds=[60.0])
+    assert len(str(chart)) < 400 * layers.MOST
+    few = Row(subject="vm", samples=rows[1].samples[: layers.MOST])
+    assert few.drawn == few.samples
+
+
 def test_the_bound_is_drawn_and_named() -> None:
     drawing = DRAWINGS["strip"]()
     assert "bound 60\u00a0s" in drawing

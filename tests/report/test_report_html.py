@@ -33,7 +33,8 @@ from pytest_vmvc.model import (
     Slope,
     Verdict,
 )
-from pytest_vmvc.report import render, write
+from pytest_vmvc.report import html as html_module
+from pytest_vmvc.report import layers, render, write
 
 STYLE = (Path(pytest_vmvc.report.__file__).parent / "style.css").read_text()
 HOSTILE = "</script><script>alert(1)</script>\"'><img src=x onerror=alert(2)>&\u202e\x00<!--{{7*7}}"
@@ -284,6 +285,17 @@ def test_hostile_text_stays_text_in_every_field(log: RunLog) -> None:
     for _, attributes in parsed.elements:
         assert not [name for name in attributes if name.startswith("on") or name == "style"]
     assert embedded(parsed) == bad.records(), "the raw data are the truth, unchanged"
+
+
+def test_a_page_of_very_many_samples_does_not_carry_them_and_says_so(
+    log: RunLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(html_module, "EMBEDDED", len(log.observations) - 1)
+    monkeypatch.setattr(layers, "MOST", 3)
+    page = Page(render(log))
+    assert page.text.count(f"its {len(log.observations)} samples are too many to be inside it") == 1
+    assert re.search(r"Drawn and listed: \d+ of \d+, of blocks at even distances", page.text)
+    assert '<script type="application/gzip" id="raw-data"></script>' in render(log)
 
 
 def test_ids_are_unique_and_every_link_arrives(html: str) -> None:
