@@ -1,5 +1,6 @@
 """Figures in the README are those of the recorded run, verdicts those that its samples give."""
 
+import importlib
 import re
 from pathlib import Path
 
@@ -105,3 +106,12 @@ def test_the_recorded_run_names_no_place_of_the_machine_it_ran_on():
     text = RECORDED.read_text()
     assert str(Path.home()) not in text
     assert str(ROOT) not in text
+
+
+def test_the_page_on_performance_is_the_recorded_figures(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    table = importlib.import_module("table")
+    page = table.PAGE.read_text()
+    assert table.written(page) == page, "python benchmarks/table.py writes it anew"
+    for name, _ in table.parts():
+        assert f"<!-- end of {name} -->" in page
