@@ -114,6 +114,7 @@ class DockerProvider:
             usage_definition=USAGE_DEFINITION,
             extra={
                 "image": self.spec.image,
+                "runtime": runtime,
                 **({} if self.spec.has_shell else {"commands": False}),
                 "security_options": ", ".join(summary["security_options"]) or "none",
             },

@@ -135,7 +135,9 @@ def start(
                 raise no_image(spec.image) from None
             raise LaunchFailed(
                 f"container {name} of {spec.image} was not started: {cause(error)}",
-                hint="see the engine's log",
+                hint=f"does its runtime {spec.runtime} work on this host? see the engine's log"
+                if spec.runtime
+                else "see the engine's log",
             ) from error
     if not answered:
         how = ending(client, name)

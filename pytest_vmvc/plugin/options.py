@@ -136,7 +136,7 @@ def add(parser: pytest.Parser) -> None:
         )
     option(
         "vmvc-runtime",
-        "run the containers of the pairs under this runtime of the engine, such as runsc or crun "
+        "run every container of the engine under this runtime of it, such as runsc or crun "
         "(default: the engine's own)",
         metavar="NAME",
     )

@@ -53,13 +53,18 @@ def load(
 ) -> Pair:
     """Make a pair by name: shipped, of the user's ``own``, or ``offered`` by somebody else.
 
-    ``runtime``: the engine's runtime for the pair's container; ``machine``: QEMU's machine type for
-    a bare machine; empty: the default. Raises `UsageError` on a name that is not known and on what
-    is wrong in a pair that is not shipped.
+    ``runtime``: the engine's runtime for its containers; ``machine``: QEMU's machine type for the
+    pair's bare machine; empty: the default. Raises `UsageError` on a name that is not known and on
+    what is wrong in a pair that is not shipped.
     """
 
     def bound(offers: Mapping[str, Offer]) -> dict[str, Callable[[], Provider]]:
         return {key: partial(offer, scope) for key, offer in offers.items()}
+
+    def chosen(
+        offers: Mapping[str, Callable[[], Provider]], machine: str = ""
+    ) -> dict[str, Callable[[], Provider]]:
+        return {key: partial(_chosen, offer, runtime, machine) for key, offer in offers.items()}
 
     offers: Mapping[str, Callable[[], Provider]]
     if name in offered:
@@ -75,11 +80,11 @@ def load(
         raise UsageError(f"there is no pair {name}", hint=f"one of {', '.join(known)}")
     return pair(
         name,
-        {key: partial(_chosen, offer, runtime, machine) for key, offer in offers.items()},
+        chosen(offers, machine),
         source=next((known[name].source for known in (own, offered) if name in known), ""),
-        userlands=bound(USERLANDS),
-        others=bound(OTHERS),
-        builders=_builders(name, scope),
+        userlands=chosen(bound(USERLANDS)),
+        others=chosen(bound(OTHERS)),
+        builders=_builders(name, scope, runtime),
         workdir=scope.workdir,
     )
 
@@ -98,7 +103,7 @@ def _chosen(offer: Callable[[], Provider], runtime: str, machine: str) -> Provid
     return made
 
 
-def _builders(name: str, scope: RunScope) -> dict[str, Builder]:
+def _builders(name: str, scope: RunScope, runtime: str) -> dict[str, Builder]:
     """What makes the subjects of the minimal pair anew; the debian pair takes minutes."""
     if name != minimal.NAME:
         return {}
@@ -106,7 +111,7 @@ def _builders(name: str, scope: RunScope) -> dict[str, Builder]:
         like = _bare_machine(scope)
     except Unavailable:
         return {}
-    return {"container": ImageBuilder(scope), "vm": MachineBuilder(scope, like=like)}
+    return {"container": ImageBuilder(scope, runtime), "vm": MachineBuilder(scope, like=like)}
 
 
 def requirement(kind: str, scope: RunScope) -> Unavailable | None:
