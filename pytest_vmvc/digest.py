@@ -101,10 +101,13 @@ def _engines(log: RunLog) -> Iterator[str]:
 
 
 def _engine(facts: Facts) -> str:
-    """Its name and version; and its runtime, where that is not the usual one."""
-    version = re.split(r"[,(]", facts.version, maxsplit=1)[0].strip()
-    runtime = facts.extra.get("runtime", USUAL)
-    return version if runtime == USUAL else f"{version}, {runtime}"
+    """Its name and version, a runtime that is not the usual one, and whether it is rootless."""
+    words = [re.split(r"[,(]", facts.version, maxsplit=1)[0].strip()]
+    if (runtime := facts.extra.get("runtime", USUAL)) != USUAL:
+        words.append(str(runtime))
+    if facts.extra.get("rootless"):
+        words.append("rootless")
+    return ", ".join(words)
 
 
 def labelled(runs: Iterable[Digest]) -> tuple[Digest, ...]:

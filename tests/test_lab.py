@@ -8,7 +8,7 @@ import pytest
 
 from pytest_vmvc import experiments
 from pytest_vmvc.backends.fake import FakeLaunch, FakeProvider
-from pytest_vmvc.errors import InfrastructureError, LaunchFailed
+from pytest_vmvc.errors import InfrastructureError, LaunchFailed, Unavailable
 from pytest_vmvc.experiments.base import Settings
 from pytest_vmvc.host import manifest
 from pytest_vmvc.lab import Lab
@@ -184,6 +184,28 @@ def test_a_rider_sees_every_environment_of_its_carrier(scope, catalogue):
     launched = len([r for r in bench.records if isinstance(r, Observation)])
     bench.lab.evidence("time", "a")
     assert len([r for r in bench.records if isinstance(r, Observation)]) == launched
+
+
+def test_a_rider_that_an_environment_lacks_something_for_costs_its_carrier_nothing(
+    scope, catalogue
+):
+    class Choosy(Riding):
+        asked = 0
+
+        def ride(self, environment, subject):
+            if subject == "container":
+                self.asked += 1
+                raise Unavailable("nothing is counted in it")
+            return super().ride(environment, subject)
+
+    made = {"time": Planted("time", timed), "ride": Choosy()}
+    bench = Bench(scope, made, [("ride", "a"), ("time", "a")])
+    found, carrier = bench.lab.evidence("ride", "a"), bench.lab.evidence("time", "a")
+    assert found.reason_missing("container") == "nothing is counted in it"
+    assert made["ride"].asked == 1
+    assert [o.value for o in found.row("vm", "x")] == [7] * 6
+    assert len(carrier.row("container", "x")) == 6
+    assert carrier.reason_missing("container") is None
 
 
 NOISY = Check(name="load", figure=51.0, op="<=", limit=10, unit="%", passed=False)

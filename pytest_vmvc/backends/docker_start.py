@@ -152,6 +152,16 @@ def start(
     return watch
 
 
+def limits_gap(summary: Mapping[str, Any], spec: ContainerSpec) -> Unavailable | None:
+    """Why what is asked for is not granted by this engine, or None."""
+    if summary["cgroups"] or (spec.memory_bytes, spec.vcpus, spec.processes) == (None, None, None):
+        return None
+    return Unavailable(
+        f"a rootless {summary['name']} holds no container to a limit here",
+        hint="that takes control groups of version 2, with controllers delegated to its user",
+    )
+
+
 def no_image(ref: str) -> Unavailable:
     """The engine does not have it, or not any more."""
     return Unavailable(f"the container engine has no image {ref}", hint="run `vmvc setup`")

@@ -179,12 +179,20 @@ class Recorder:
         self._sink(observation)
 
     def ride(self, environment: Environment, subject: str) -> dict[str, dict[str, Scalar]]:
-        """Let the riders take their samples in an environment that is about to end."""
-        return {
-            name: rider.ride(environment, subject)
-            for name, (rider, _) in self._riders.items()
-            if name in self._beside.get(subject, self._riders)
-        }
+        """Let the riders take their samples in an environment that is about to end.
+
+        One that this environment lacks something for rides in this subject no more; the others do.
+        """
+        found: dict[str, dict[str, Scalar]] = {}
+        for name, (rider, recorder) in self._riders.items():
+            if name not in self._beside.get(subject, self._riders):
+                continue
+            try:
+                found[name] = rider.ride(environment, subject)
+            except Unavailable as gap:
+                self._beside[subject] = self._beside.get(subject, set(self._riders)) - {name}
+                recorder.missing(subject, str(gap))
+        return found
 
     def beside(self, pair: Pair) -> dict[str, Provider]:
         """Subjects that are started for riders alone, made ready; a rider's gaps are missing."""

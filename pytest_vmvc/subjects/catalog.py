@@ -124,18 +124,14 @@ def requirement(kind: str, scope: RunScope) -> Unavailable | None:
 
 def check(own: Iterable[OwnPair], runtime: str) -> None:
     """Raise `UsageError` for what a user named and this host's engine or Vagrant does not have."""
-    from pytest_vmvc.backends.docker import engine_summary
+    from pytest_vmvc.backends.docker import engine_summary, runtime_gap
 
     for one in own:
         own_offers.check(one)
     if runtime:
         with suppress(Unavailable):
-            known = engine_summary()["runtimes"]
-            if runtime not in known:
-                raise UsageError(
-                    f"the engine has no runtime {runtime}",
-                    hint=f"one of {', '.join(known)}; others are made known to it in its settings",
-                )
+            if gap := runtime_gap(engine_summary(), runtime):
+                raise UsageError(gap.message, hint=gap.hint)
 
 
 @cache
