@@ -68,6 +68,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
                 env={
                     "PATH": os.defpath + ":/usr/sbin:/sbin",
                     "HOME": str(folder),
+                    "TMPDIR": str(folder),  # Podman 4.3 leaves what it has imported
                     "XDG_RUNTIME_DIR": str(folder / "xdg"),
                     "CONTAINERS_CONF": str(folder / "containers.conf"),
                 },
