@@ -118,8 +118,9 @@ def _parser() -> argparse.ArgumentParser:
     claims.add_argument(
         "--package",
         default="claims",
-        metavar="NAME",
-        help="the package that declares them (default: claims, the article's)",
+        metavar="PACK",
+        help="what declares them: a package, or a folder or file by its path, such as ./claims "
+        "(default: claims, the article's package)",
     )
     claims.add_argument(
         "-o", "--output", type=Path, metavar="DIR", help="write Markdown pages into this folder"

@@ -186,3 +186,13 @@ def _caveats(old: RunLog, new: RunLog) -> Iterator[str]:
     for name in sorted(one.versions.keys() & other.versions.keys()):
         if one.versions[name] != other.versions[name]:
             yield f"{name} {one.versions[name]}, now {other.versions[name]}"
+    yield from dict.fromkeys(_technologies(old, new))
+
+
+def _technologies(old: RunLog, new: RunLog) -> Iterator[str]:
+    """Subjects whose engine (version, storage driver, runtime) or hypervisor is another one."""
+    before, after = headers(old), headers(new)
+    for row in sorted(before.keys() & after.keys()):
+        was, now = before[row].facts, after[row].facts
+        if was is not None and now is not None and was.version != now.version:
+            yield f"{row[2]} of {row[1]}: {was.version}, now {now.version}"

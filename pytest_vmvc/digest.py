@@ -9,13 +9,15 @@ from typing import Final
 import msgspec
 
 from pytest_vmvc.ledger import RunLog
-from pytest_vmvc.model import Estimate, Host, Reading, Result, Run, Verdict
+from pytest_vmvc.model import Estimate, Facts, Host, Reading, Result, Run, Verdict
 
 Key = tuple[str, str, str]
 """Claim, reading and pair."""
 
 ENGINES_OF: Final = ("container", "vm")
 """Subjects whose providers tell a run from another; the rest are what it compares them with."""
+USUAL: Final = "runc"
+"""The runtime of an engine that nobody has told another."""
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -93,10 +95,19 @@ def place(host: Host) -> str:
 
 
 def _engines(log: RunLog) -> Iterator[str]:
-    found = {(one.subject, one.facts.version) for one in log.series if one.facts is not None}
+    found = {(one.subject, _engine(one.facts)) for one in log.series if one.facts is not None}
     for subject in ENGINES_OF:
-        for _, version in sorted(one for one in found if one[0] == subject):
-            yield re.split(r"[,(]", version, maxsplit=1)[0].strip()
+        yield from (engine for _, engine in sorted(one for one in found if one[0] == subject))
+
+
+def _engine(facts: Facts) -> str:
+    """Its name and version, a runtime that is not the usual one, and whether it is rootless."""
+    words = [re.split(r"[,(]", facts.version, maxsplit=1)[0].strip()]
+    if (runtime := facts.extra.get("runtime", USUAL)) != USUAL:
+        words.append(str(runtime))
+    if facts.extra.get("rootless"):
+        words.append("rootless")
+    return ", ".join(words)
 
 
 def labelled(runs: Iterable[Digest]) -> tuple[Digest, ...]:

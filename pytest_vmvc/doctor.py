@@ -221,6 +221,9 @@ def vagrant_row(summary: Mapping[str, Any]) -> Row:
     return guarded("vagrant", tell)
 
 
+ROOTLESS = "; rootless: what needs its containers to have control groups may be NOT TESTABLE"
+
+
 def engine_words(summary: Mapping[str, Any]) -> str:
     """What of an engine changes a figure."""
     # containerd's own names of the same runtime tell nothing
@@ -230,6 +233,7 @@ def engine_words(summary: Mapping[str, Any]) -> str:
         f"{summary['storage_driver']}, cgroup v{summary['cgroup_version']} by "
         f"{summary['cgroup_driver']}, runtimes {' '.join(runtimes)} "
         f"(default {summary['default_runtime']}), {summary['url']}"
+        f"{ROOTLESS if summary['rootless'] else ''}"
     )
 
 

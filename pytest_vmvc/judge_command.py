@@ -77,7 +77,11 @@ def add(commands: Any) -> None:  # noqa: ANN401 - argparse's own class is privat
     )
     judge.add_argument("--pair", action="append", default=[], metavar="NAME", help="this pair only")
     judge.add_argument(
-        "--package", default="claims", help="the installed claims to compare FILE's readings with"
+        "--package",
+        default="claims",
+        metavar="PACK",
+        help="the claims to compare FILE's readings with: a package, or a folder or file by its "
+        "path (default: the article's)",
     )
     bounds = judge.add_mutually_exclusive_group()
     for name, op in BOUNDS.items():

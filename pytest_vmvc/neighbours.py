@@ -19,6 +19,7 @@ from pytest_vmvc.vitals import ROOT, TICK_S, number, text
 
 DAEMONS = (
     "dockerd", "containerd", "docker-proxy", "podman", "conmon", "runc", "crun", "runsc",
+    "rootlesskit", "rootlessport", "slirp4netns", "fuse-overlayfs", "netavark",
     "libvirtd", "virtqemud", "virtlogd", "virtnetworkd", "virtstoraged", "dnsmasq",
     "systemd-udevd", "(udev-worker)",
 )  # fmt: skip

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
-import pkgutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -12,8 +10,7 @@ from types import ModuleType
 import msgspec
 
 from pytest_vmvc import allowance, experiments
-from pytest_vmvc.declaration import ATTRIBUTE, twice
-from pytest_vmvc.errors import UsageError
+from pytest_vmvc.declaration import ATTRIBUTE, OURS, check, twice
 from pytest_vmvc.model import (
     Claim,
     Fact,
@@ -21,6 +18,7 @@ from pytest_vmvc.model import (
     Opinion,
     Reading,
 )
+from pytest_vmvc.pack import modules
 from pytest_vmvc.report.wording import deciding, question_words, requirement
 
 EMULATION = {
@@ -44,24 +42,14 @@ class Declared(msgspec.Struct, frozen=True, kw_only=True):
     """Name of the function that declares it."""
 
 
-def declared(package: str = "claims") -> tuple[Declared, ...]:
-    """Every claim of a package, file by file, in the order of the file.
+def declared(pack: str = "claims") -> tuple[Declared, ...]:
+    """Every claim of a pack (see `pack.modules`), file by file, in the order of the file.
 
-    Raises `UsageError` where there is no such package, and on two claims of one id.
+    Raises `UsageError`, with file and line, where the pack cannot be loaded, on two claims of one
+    id, and for a claim that asks for what its experiments do not measure.
     """
-    try:
-        home = importlib.import_module(package)
-    except ImportError as error:
-        raise UsageError(
-            f"there is no package {package}: {error}",
-            hint="install it, or put its folder on PYTHONPATH",
-        ) from error
-    if not hasattr(home, "__path__"):
-        raise UsageError(f"{package} is a module", hint="name the package that it is in")
-    names = sorted(found.name for found in pkgutil.iter_modules(home.__path__))
-    modules = [importlib.import_module(f"{package}.{name}") for name in names]
     found: dict[str, Declared] = {}
-    for one in (one for module in modules for one in _of(module)):
+    for one in (one for module in modules(pack) for one in _of(module)):
         if found.setdefault(one.claim.id, one).claim != one.claim:
             raise twice(found[one.claim.id].claim, one.claim)
     return tuple(found.values())
@@ -171,9 +159,12 @@ def _of(module: ModuleType) -> Iterator[Declared]:
         claim = getattr(function, ATTRIBUTE, None)
         if isinstance(claim, Claim):
             asked = inspect.signature(function).parameters
+            known = tuple(name for name in asked if name in experiments.names())
+            if known and not asked.keys() - {*known, *OURS}:  # else others may give evidence
+                check(claim, {m.name: m for name in known for m in experiments.load(name).metrics})
             yield Declared(
                 claim=claim,
-                experiments=tuple(name for name in asked if name in experiments.names()),
+                experiments=known,
                 section=section,
                 test=function.__name__,
             )

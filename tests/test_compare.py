@@ -9,10 +9,12 @@ import pytest
 from pytest_vmvc.__main__ import main
 from pytest_vmvc.compare import compare
 from pytest_vmvc.compare_command import Limit, limits
+from pytest_vmvc.digest import Digester
 from pytest_vmvc.ledger import collect, encode
 from pytest_vmvc.model import (
     SCHEMA_VERSION,
     Bound,
+    Facts,
     Host,
     Judgement,
     Metric,
@@ -37,6 +39,18 @@ HOST = Host(
     clock_source="tsc",
     cgroup="v2",
     versions={"docker": "1"},
+)
+FACTS = Facts(
+    provider="docker",
+    kind="container",
+    version="",
+    accelerator="none",
+    artefact="a",
+    userland="u",
+    vcpus=None,
+    memory_bytes=None,
+    readiness="r",
+    usage_definition="u",
 )
 START = Metric(name="start_s", unit="s", definition="time")
 
@@ -123,6 +137,32 @@ def test_another_host_and_other_versions_are_named():
     assert compare(log(), log(boot_id="c")).caveats == ("the host was started again in between",)
     assert compare(log(), log(versions={"docker": "2"})).caveats == ("docker 1, now 2",)
     assert compare(log(), msgspec.structs.replace(log(), run=None)).elsewhere
+
+
+def test_another_runtime_is_another_technology_and_is_told_once():
+    def under(runtime):
+        version = f"Docker 1 (overlay2, {runtime}, cgroup v2)"
+        facts = msgspec.structs.replace(FACTS, version=version, extra={"runtime": runtime})
+        found = log()
+        return msgspec.structs.replace(
+            found,
+            series=tuple(
+                msgspec.structs.replace(
+                    one, facts=facts, metric=msgspec.structs.replace(START, name=name)
+                )
+                for one in found.series
+                for name in ("start_s", "create_s")
+            ),
+        )
+
+    usual, other = under("runc"), under("crun")
+    assert compare(usual, other).caveats == (
+        "container of minimal: Docker 1 (overlay2, runc, cgroup v2), "
+        "now Docker 1 (overlay2, crun, cgroup v2)",
+    )
+    assert compare(other, other).caveats == ()
+    engines = [Digester().digest(one, source="x").engines for one in (log(), usual, other)]
+    assert engines == [(), ("Docker 1",), ("Docker 1, crun",)]
 
 
 def test_what_is_gone_and_what_is_new_is_listed():

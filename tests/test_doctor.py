@@ -33,6 +33,7 @@ ENGINE = {
     "cgroup_driver": "cgroupfs",
     "runtimes": ["io.containerd.runc.v2", "runc", "runsc"],
     "default_runtime": "runc",
+    "rootless": False,
 }
 VAGRANT = {
     "vagrant": "2.3.4",
@@ -149,6 +150,8 @@ def test_the_engine_in_words() -> None:
 
     assert words.startswith("Docker 20.10.24 (API 1.41), storage overlay2, cgroup v1 by cgroupfs")
     assert "runtimes runc runsc (default runc)" in words
+    assert "rootless" not in words
+    assert "; rootless: " in engine_words({**ENGINE, "rootless": True})
 
 
 def test_vagrant_with_its_provider_is_fine() -> None:

@@ -186,6 +186,29 @@ def test_a_rider_sees_every_environment_of_its_carrier(scope, catalogue):
     assert len([r for r in bench.records if isinstance(r, Observation)]) == launched
 
 
+def test_a_rider_that_an_environment_lacks_something_for_costs_its_carrier_nothing(
+    scope, catalogue
+):
+    class Choosy(Riding):
+        asked = 0
+
+        def ride(self, environment, subject):
+            if subject == "container":
+                self.asked += 1
+                raise NoUsage("nothing is counted in it")
+            return super().ride(environment, subject)
+
+    made = {"time": Planted("time", timed), "ride": Choosy()}
+    bench = Bench(scope, made, [("ride", "a"), ("time", "a")])
+    found, carrier = bench.lab.evidence("ride", "a"), bench.lab.evidence("time", "a")
+    assert found.reason_missing("container") == "nothing is counted in it"
+    assert len(found.missing) == 1
+    assert made["ride"].asked == 1
+    assert [o.value for o in found.row("vm", "x")] == [7] * 6
+    assert len(carrier.row("container", "x")) == 6
+    assert carrier.reason_missing("container") is None
+
+
 NOISY = Check(name="load", figure=51.0, op="<=", limit=10, unit="%", passed=False)
 
 
@@ -214,22 +237,6 @@ def test_the_host_is_watched_around_what_is_timed_and_around_nothing_else(scope,
     assert [found.experiment for (found,) in of_both] == ["time", "ride"]
     written = [r for r in bench.records if isinstance(r, Conditions)]
     assert sorted(r.experiment for r in written) == ["ride", "time"]
-
-
-def test_what_a_rider_cannot_see_is_missing_in_it_alone(scope, catalogue):
-    class Weighing(Riding):
-        def ride(self, environment, subject):
-            if environment.facts.kind == "vm":
-                raise NoUsage("nobody knows what it holds")
-            return super().ride(environment, subject)
-
-    made = {"time": Planted("time", timed), "ride": Weighing()}
-    bench = Bench(scope, made, [("ride", "a"), ("time", "a")])
-    rode, timed_ = (bench.lab.evidence(name, "a") for name in ("ride", "time"))
-    assert rode.reason_missing("vm") == "nobody knows what it holds"
-    assert len(rode.missing) == 1
-    assert len(rode.row("container", "x")) == len(timed_.row("vm", "x")) == 6
-    assert not timed_.missing
 
 
 def test_a_rider_that_nobody_wants_stays_at_home(scope, catalogue):

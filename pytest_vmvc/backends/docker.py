@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_vmvc.backends.docker_container import USAGE_DEFINITION, Container
-from pytest_vmvc.backends.docker_engine import Engine, engine_summary
+from pytest_vmvc.backends.docker_engine import Engine, engine_summary, runtime_gap
 from pytest_vmvc.backends.docker_images import (
     compressed_bytes,
     image_id,
@@ -21,11 +21,11 @@ from pytest_vmvc.backends.docker_images import (
 )
 from pytest_vmvc.backends.docker_port import laden_image, ported_image
 from pytest_vmvc.backends.docker_reaper import DockerReaper, passing_image, remove_container
-from pytest_vmvc.backends.docker_start import READINESS, ContainerSpec, no_image, start
+from pytest_vmvc.backends.docker_start import READINESS, ContainerSpec, limits_gap, no_image, start
 from pytest_vmvc.backends.optional import Acquire, Arrival, Configuration, Destination, Laden, Shape
 from pytest_vmvc.backends.ready import words
 from pytest_vmvc.backends.second_engine import second_engine
-from pytest_vmvc.errors import LaunchFailed, LaunchTimedOut, Unavailable, VmvcError
+from pytest_vmvc.errors import LaunchFailed, LaunchTimedOut, NoUsage, Unavailable, VmvcError
 from pytest_vmvc.model import Artefact, Facts, Kind
 from pytest_vmvc.resources import Resource, RunScope
 
@@ -40,6 +40,7 @@ __all__ = [
     "import_image",
     "passing_image",
     "remove_image",
+    "runtime_gap",
     "tags_of",
 ]
 
@@ -96,15 +97,21 @@ class DockerProvider:
 
     @cached_property
     def facts(self) -> Facts:
-        """Provenance of what it would start; asks the engine once. Raises `Unavailable`."""
+        """Provenance of what it would start; asks the engine once.
+
+        Raises `Unavailable`, also for what the engine would take and then ignore.
+        """
         summary = engine_summary(self.spec.base_url)
+        if gap := runtime_gap(summary, self.spec.runtime) or limits_gap(summary, self.spec):
+            raise gap
         image = self._image(self._engine)
         runtime = self.spec.runtime or summary["default_runtime"]
         return Facts(
             provider=self.name,
             kind=self.kind,
             version=f"{summary['name']} {summary['version']} ({summary['storage_driver']}, "
-            f"{runtime}, cgroup v{summary['cgroup_version']})",
+            f"{runtime}, cgroup v{summary['cgroup_version']}"
+            f"{', rootless' if summary['rootless'] else ''})",
             accelerator="none",
             artefact=image["Id"],
             userland=self.spec.userland,
@@ -114,6 +121,9 @@ class DockerProvider:
             usage_definition=USAGE_DEFINITION,
             extra={
                 "image": self.spec.image,
+                "runtime": runtime,
+                **({"rootless": True} if summary["rootless"] else {}),
+                **({} if summary["cgroups"] else {NoUsage.fact: False}),
                 **({} if self.spec.has_shell else {"commands": False}),
                 "security_options": ", ".join(summary["security_options"]) or "none",
             },

@@ -6,7 +6,6 @@ import socket
 import struct
 from collections.abc import Mapping
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import psutil
@@ -24,14 +23,14 @@ INIT_PID = 1
 def shim(pid: int, container_id: str) -> psutil.Process:
     """The process that keeps a container, by its first process; raises `Unavailable`."""
     try:
-        # The pid is one of the engine's host, which need not be this one: compare the cgroup.
-        if container_id not in Path(f"/proc/{pid}/cgroup").read_text():
-            raise Unavailable("the engine's processes are not in this host's process table")
         keeper = psutil.Process(pid).parent()
+        # The pid is one of the engine's host, which need not be this one. A keeper is told what it
+        # keeps; the control group, which a rootless engine may not give, would not show it.
+        ours = keeper is not None and container_id in keeper.cmdline()
     except (OSError, psutil.Error) as error:
         raise Unavailable(f"the container's processes cannot be seen: {error}") from error
-    if keeper is None or keeper.pid == INIT_PID:
-        raise Unavailable("no process of the engine keeps this container")
+    if keeper is None or not ours:
+        raise Unavailable("the engine's processes are not in this host's process table")
     return keeper
 
 

@@ -37,6 +37,7 @@ from pytest_vmvc.errors import (
     EnvironmentDied,
     InfrastructureError,
     NoCommands,
+    NoUsage,
     Unavailable,
 )
 from pytest_vmvc.model import Completed, Facts, Usage
@@ -115,7 +116,8 @@ class Container:
         return state is not None and bool(state["Running"])
 
     def usage(self) -> Usage:
-        """Figures of its cgroup; raises `EnvironmentDied`."""
+        """Figures of its cgroup; raises `EnvironmentDied`, and `NoUsage` where it has none."""
+        self._need_cgroup()
         # At once; the engine collects once a second, and makes its callers wait for that.
         if seen := cgroup_usage(self.host_pid, self._id):
             return Usage(
@@ -165,7 +167,8 @@ class Container:
             raise
 
     def memory(self) -> Memory:
-        """Figures of its cgroup, page cache apart; raises `EnvironmentDied`."""
+        """Figures of its cgroup, page cache apart; raises as `usage` does."""
+        self._need_cgroup()
         stats = self._stats().get("memory_stats") or {}
         if "usage" not in stats:
             self._died("its cgroup is gone")
@@ -388,6 +391,14 @@ class Container:
                 f"the engine failed on {self.name}: {cause(error)}",
                 hint="see the engine's log; was it restarted?",
             ) from error
+
+    def _need_cgroup(self) -> None:
+        """Else the engine would tell what the group counts that it is itself in."""
+        if self._facts.extra.get(NoUsage.fact) is False:
+            raise NoUsage(
+                "the container has no control group of its own that would count what it uses",
+                hint="a rootless engine gives it one on a host with control groups of version 2",
+            )
 
     def _died(self, cause: str) -> NoReturn:
         with self._engine.client() as client:

@@ -7,7 +7,7 @@ import re
 import shutil
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
@@ -290,25 +290,48 @@ def engine_summary(base_url: str | None = None) -> dict[str, Any]:
 
     Keys: ``name`` (Docker or Podman), ``version``, ``api_version``, ``url``, ``storage_driver``,
     ``cgroup_version``, ``cgroup_driver``, ``runtimes``, ``default_runtime``, ``security_options``,
-    ``operating_system``, ``kernel``, ``cpus``, ``memory_bytes``.
+    ``operating_system``, ``kernel``, ``cpus``, ``memory_bytes``, ``rootless``, and ``cgroups``:
+    whether a container has control groups of its own, that limit it and count what it uses.
     """
     engine = Engine(base_url)
     with engine.client(PROBE_S) as client, unavailable():
         version, info = client.version(), client.info()
     components = " ".join(str(part.get("Name")) for part in version.get("Components") or ())
+    podman = "podman" in components.lower()
+    cgroup_version, driver = str(info.get("CgroupVersion") or "1"), info.get("CgroupDriver")
+    security, runtime = list(info.get("SecurityOptions") or ()), info.get("DefaultRuntime")
+    rootless = bool(info.get("Rootless")) or "name=rootless" in security
     return {
-        "name": "Podman" if "podman" in components.lower() else "Docker",
+        "name": "Podman" if podman else "Docker",
         "version": re.split(r"[+~]", str(version["Version"]))[0],
         "api_version": engine.api_version,
         "url": engine.url,
         "storage_driver": str(info.get("Driver") or "unknown"),
-        "cgroup_version": str(info.get("CgroupVersion") or "1"),
-        "cgroup_driver": str(info.get("CgroupDriver") or "unknown"),
-        "runtimes": sorted(info.get("Runtimes") or ()),
-        "default_runtime": str(info.get("DefaultRuntime") or "unknown"),
-        "security_options": list(info.get("SecurityOptions") or ()),
+        "cgroup_version": cgroup_version,
+        "cgroup_driver": str(driver or "unknown"),
+        # Podman takes any name for a container's runtime and runs it under that of its settings.
+        "runtimes": [runtime] if podman else sorted(info.get("Runtimes") or ()),
+        "default_runtime": str(runtime or "unknown"),
+        "security_options": security,
         "operating_system": str(info.get("OperatingSystem") or "unknown"),
         "kernel": str(info.get("KernelVersion") or "unknown"),
         "cpus": int(info.get("NCPU") or 0),
         "memory_bytes": int(info.get("MemTotal") or 0),
+        "rootless": rootless,
+        "cgroups": not rootless or (cgroup_version != "1" and driver != "none"),
     }
+
+
+def runtime_gap(summary: Mapping[str, Any], runtime: str | None) -> Unavailable | None:
+    """Why the engine runs no container under that runtime, or None; None is its default."""
+    if runtime is None or runtime in summary["runtimes"]:
+        return None
+    return Unavailable(
+        f"the engine has no runtime {runtime}",
+        hint=f"one of {', '.join(summary['runtimes'])}; "
+        + (
+            "Podman's is `runtime` in its containers.conf, for all of its containers"
+            if summary["name"] == "Podman"
+            else "others are made known to it in its settings"
+        ),
+    )

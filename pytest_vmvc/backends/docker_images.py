@@ -21,12 +21,21 @@ from pytest_vmvc.backends.docker_engine import (
     one_line,
     status_of,
     unavailable,
+    until,
 )
-from pytest_vmvc.errors import BuildFailed, InfrastructureError, TeardownFailed, VmvcError
+from pytest_vmvc.errors import (
+    BuildFailed,
+    InfrastructureError,
+    TeardownFailed,
+    Unavailable,
+    VmvcError,
+)
 from pytest_vmvc.paths import cache_dir
 
 SAVE_S = 1800.0
 SAVE_CHUNK_BYTES = 1 << 20
+LATE_S = 2.0
+"""How long an image whose import was cut off may take to appear."""
 
 
 def image_id(ref: str) -> str | None:
@@ -106,6 +115,8 @@ def import_image(
             client.tag(part, repository, tag)
             return str(made["Id"])
     except api_errors() as error:
+        with suppress(Unavailable):  # it may still be at work on what came before the end
+            until(lambda: inspect_image(engine, part) is not None, Deadline(LATE_S))
         raise BuildFailed(
             f"the image {ref} was not imported: {cause(error)}",
             hint="see that the engine's disk has room",
@@ -162,7 +173,12 @@ def tags_of(repository: str, engine: Engine | None = None) -> list[str]:
     """Every name that the engine has of a repository's images; raises `Unavailable`."""
     with (engine or Engine()).client(PROBE_S) as client, unavailable():
         images = client.images(name=repository)
-    names = {name for image in images for name in image["RepoTags"] or ()}
+    # Podman writes out where Docker would look for it.
+    names = {
+        name.removeprefix("docker.io/").removeprefix("library/")
+        for image in images
+        for name in image["RepoTags"] or ()
+    }
     return sorted(name for name in names if name.startswith(f"{repository}:"))
 
 

@@ -59,6 +59,7 @@ def ported_image(
                 base_url=destination.address,
                 host_options=options,
                 network=destination.network,
+                runtime=None,  # the runtimes of one engine say nothing of another's
             )
             yield Arrival(
                 provider=source.bound(spec),

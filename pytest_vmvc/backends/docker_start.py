@@ -137,7 +137,9 @@ def start(
                 raise no_image(spec.image) from None
             raise LaunchFailed(
                 f"container {name} of {spec.image} was not started: {cause(error)}",
-                hint="see the engine's log",
+                hint=f"does its runtime {spec.runtime} work on this host? see the engine's log"
+                if spec.runtime
+                else "see the engine's log",
             ) from error
     if not answered:
         how = ending(client, name)
@@ -150,6 +152,16 @@ def start(
         )
     watch.marks = dict(sorted(watch.marks.items(), key=lambda mark: mark[1]))
     return watch
+
+
+def limits_gap(summary: Mapping[str, Any], spec: ContainerSpec) -> Unavailable | None:
+    """Why what is asked for is not granted by this engine, or None."""
+    if summary["cgroups"] or (spec.memory_bytes, spec.vcpus, spec.processes) == (None, None, None):
+        return None
+    return Unavailable(
+        f"a rootless {summary['name']} holds no container to a limit here",
+        hint="that takes control groups of version 2, with controllers delegated to its user",
+    )
 
 
 def no_image(ref: str) -> Unavailable:

@@ -152,8 +152,13 @@ def _prepared(pair: Pair, record: Recorder) -> dict[str, Provider]:
             except Unavailable as lacks:
                 record.missing(subject, str(lacks))
     with ThreadPoolExecutor() as pool:
-        for done in [pool.submit(provider.prepare) for provider in providers.values()]:
+        prepared = {name: pool.submit(provider.prepare) for name, provider in providers.items()}
+    for subject, done in prepared.items():
+        try:
             done.result()
+        except Unavailable as lacks:
+            record.missing(subject, str(lacks))
+            del providers[subject]
     return providers
 
 

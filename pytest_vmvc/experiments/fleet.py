@@ -201,13 +201,20 @@ def _ask(side: _Side, index: int, member: Member, record: Recorder) -> None:
 
 
 def _rank(sides: Sequence[_Side], record: Recorder) -> None:
-    """The third way, by the instances' kernels; then whether the three ways agree."""
+    """The third way, by the instances' kernels; then whether the three ways agree.
+
+    A kind that has no such way, as containers without control groups, is left out of it.
+    """
     ways: list[list[float]] = []
     for side in sides:
         used = []
         # An engine takes a second for each answer.
         with ThreadPoolExecutor(max_workers=max(1, len(side.members))) as pool:
-            held = list(pool.map(lambda member: member.memory(), side.members))
+            asked = [pool.submit(member.memory) for member in side.members]
+        try:
+            held = [one.result() for one in asked]
+        except Unavailable:
+            continue
         for index, found in enumerate(held):
             used.append(found.used_bytes)
             values: dict[str, Scalar] = {

@@ -8,14 +8,11 @@ from collections.abc import Callable, Collection, Iterable
 import pytest
 
 from pytest_vmvc import experiments
-from pytest_vmvc.declaration import ATTRIBUTE, check, twice
+from pytest_vmvc.declaration import ATTRIBUTE, OURS, check, twice
 from pytest_vmvc.errors import UsageError
 from pytest_vmvc.family import at_its_strictest
 from pytest_vmvc.model import Claim, Opinion, Reading
 from pytest_vmvc.plugin import options
-
-OURS = ("reading", "record_start_up", "vmvc_pair", "request")
-"""What a claim's test may ask for beside experiments, and that gives no evidence."""
 
 
 def claim_of(item: object) -> Claim | None:

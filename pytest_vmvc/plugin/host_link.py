@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 CHANNEL = "vmvc_link"
 PULSE = "vmvc_pulse_s"
 OPTIONS = "vmvc_options"
+PAIRS = "vmvc_pairs"
 """Keys of a worker's input."""
 
 

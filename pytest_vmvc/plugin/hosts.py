@@ -23,7 +23,15 @@ import pytest
 
 from pytest_vmvc.errors import LedgerError, UsageError, VmvcError
 from pytest_vmvc.model import Record
-from pytest_vmvc.plugin import host_link, host_list, host_summary, options, signals, terminal
+from pytest_vmvc.plugin import (
+    host_link,
+    host_list,
+    host_summary,
+    options,
+    own_pairs,
+    signals,
+    terminal,
+)
 from pytest_vmvc.plugin.host_list import Spec
 from pytest_vmvc.plugin.host_run import HostRun, crashed, death, last_line, named
 from pytest_vmvc.plugin.run_folder import check_folder, point_latest_at, tell_the_job
@@ -152,6 +160,7 @@ class HostsSession:
         node.workerinput[host_link.CHANNEL] = host.channel
         node.workerinput[host_link.PULSE] = PULSE_S
         node.workerinput[host_link.OPTIONS] = dict(_of_the_ini_file(self.config))
+        node.workerinput[host_link.PAIRS] = own_pairs.to_send(self.config, remote=host.spec.remote)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_make_scheduler(self) -> HostScheduling:

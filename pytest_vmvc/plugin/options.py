@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import pytest
 
 from pytest_vmvc.looks import LEAST
+from pytest_vmvc.plugin import own_pairs
 
 if TYPE_CHECKING:
     from pytest_vmvc.compare_command import Limits
@@ -138,7 +139,7 @@ def add(parser: pytest.Parser) -> None:
         )
     option(
         "vmvc-runtime",
-        "run the containers of the pairs under this runtime of the engine, such as runsc or crun "
+        "run every container of the engine under this runtime of it, such as runsc or crun "
         "(default: the engine's own)",
         metavar="NAME",
     )
@@ -292,29 +293,11 @@ def _offered(config: pytest.Config) -> Mapping[str, Offered]:
     return extending.pairs(config)
 
 
-def _own(config: pytest.Config, taken: tuple[str, ...]) -> dict[str, OwnPair]:
-    """Pairs of the user's own: of the project's file, and of the options; read without a host."""
-    given = {word: config.getoption(f"vmvc_{word.replace('-', '_')}") for word in SUBJECTS}
-    table = {word: text for word, text in given.items() if text is not None}
-    file = config.rootpath / "pyproject.toml"
-    if not table and not file.is_file():
+def _own(config: pytest.Config, taken: tuple[str, ...]) -> Mapping[str, OwnPair]:
+    """Pairs of the user's own; most runs have none, and import nothing for it."""
+    if not own_pairs.given(config, SUBJECTS):
         return {}
-    from pytest_vmvc.errors import UsageError
-    from pytest_vmvc.subjects import own
-
-    try:
-        pairs = own.read(file, taken=taken) if file.is_file() else {}
-        if table:
-            pairs[OWN] = own.parse(
-                OWN,
-                table,
-                source=" ".join(f"--vmvc-{word}" for word in table),
-                folder=config.invocation_params.dir,
-                taken=(*taken, *pairs),
-            )
-    except UsageError as error:
-        raise pytest.UsageError(str(error)) from error
-    return pairs
+    return own_pairs.read(config, SUBJECTS, name=OWN, taken=taken)
 
 
 def _budgets(config: pytest.Config) -> tuple[Budget, ...]:

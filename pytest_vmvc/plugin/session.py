@@ -50,10 +50,15 @@ class Session:
 
     def __init__(self, config: pytest.Config) -> None:
         self.config = config
-        self.options = options.parse(config)
-        self.saved = options.saved(config)
         self.is_worker = hasattr(config, "workerinput")
         self.link = host_link.of(config)
+        try:
+            self.options = options.parse(config)
+        except pytest.UsageError as error:
+            if self.link:
+                self.link.unusable(str(error))
+            raise
+        self.saved = options.saved(config)
         self.scope = RunScope(watched=True)
         self.results: list[Result] = []
         self.problems = list(self.saved.problems) if self.saved else []

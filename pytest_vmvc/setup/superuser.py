@@ -60,9 +60,10 @@ def run(
             child = subprocess.Popen(
                 words, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
             )
-        except FileNotFoundError as error:
+        except (FileNotFoundError, PermissionError) as error:
             raise Unavailable(
-                f"{words[0]} is not installed", hint=f"as root, run: {shown([*argv])}"
+                f"{words[0]} is not installed, or not for you",
+                hint=f"as root, run: {shown([*argv])}",
             ) from error
         status = _wait(child, timeout_s, words)
     if status != 0 and check:

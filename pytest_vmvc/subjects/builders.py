@@ -67,8 +67,10 @@ def build(progress: Progress) -> Path:
 class ImageBuilder:
     """The image: a tar of the userland, imported into the engine."""
 
-    def __init__(self, scope: RunScope) -> None:
+    def __init__(self, scope: RunScope, runtime: str = "") -> None:
+        """``runtime``: the engine's for its container; empty: the default."""
         self._scope = scope
+        self._runtime = runtime or None
 
     def prepare(self) -> None:
         """Check that there is a busybox; raises `Unavailable`."""
@@ -91,7 +93,7 @@ class ImageBuilder:
             repository = f"vmvc/{name}"
             with passing_image(self._scope, f"{repository}:1") as ref:
                 import_image(rootfs, repository, "1", timeout_s=IMPORT_TIMEOUT_S)
-                spec = ContainerSpec(image=ref, userland="busybox")
+                spec = ContainerSpec(image=ref, userland="busybox", runtime=self._runtime)
                 yield Built(
                     provider=DockerProvider(spec, self._scope),
                     steps=("pack the userland as a tar", "import it into the engine"),

@@ -53,13 +53,18 @@ def load(
 ) -> Pair:
     """Make a pair by name: shipped, of the user's ``own``, or ``offered`` by somebody else.
 
-    ``runtime``: the engine's runtime for the pair's container; ``machine``: QEMU's machine type for
-    a bare machine; empty: the default. Raises `UsageError` on a name that is not known and on what
-    is wrong in a pair that is not shipped.
+    ``runtime``: the engine's runtime for its containers; ``machine``: QEMU's machine type for the
+    pair's bare machine; empty: the default. Raises `UsageError` on a name that is not known and on
+    what is wrong in a pair that is not shipped.
     """
 
     def bound(offers: Mapping[str, Offer]) -> dict[str, Callable[[], Provider]]:
         return {key: partial(offer, scope) for key, offer in offers.items()}
+
+    def chosen(
+        offers: Mapping[str, Callable[[], Provider]], machine: str = ""
+    ) -> dict[str, Callable[[], Provider]]:
+        return {key: partial(_chosen, offer, runtime, machine) for key, offer in offers.items()}
 
     offers: Mapping[str, Callable[[], Provider]]
     if name in offered:
@@ -75,11 +80,11 @@ def load(
         raise UsageError(f"there is no pair {name}", hint=f"one of {', '.join(known)}")
     return pair(
         name,
-        {key: partial(_chosen, offer, runtime, machine) for key, offer in offers.items()},
+        chosen(offers, machine),
         source=next((known[name].source for known in (own, offered) if name in known), ""),
-        userlands=bound(USERLANDS),
-        others=bound(OTHERS),
-        builders=_builders(name, scope),
+        userlands=chosen(bound(USERLANDS)),
+        others=chosen(bound(OTHERS)),
+        builders=_builders(name, scope, runtime),
         workdir=scope.workdir,
     )
 
@@ -98,7 +103,7 @@ def _chosen(offer: Callable[[], Provider], runtime: str, machine: str) -> Provid
     return made
 
 
-def _builders(name: str, scope: RunScope) -> dict[str, Builder]:
+def _builders(name: str, scope: RunScope, runtime: str) -> dict[str, Builder]:
     """What makes the subjects of the minimal pair anew; the debian pair takes minutes."""
     if name != minimal.NAME:
         return {}
@@ -106,7 +111,7 @@ def _builders(name: str, scope: RunScope) -> dict[str, Builder]:
         like = _bare_machine(scope)
     except Unavailable:
         return {}
-    return {"container": ImageBuilder(scope), "vm": MachineBuilder(scope, like=like)}
+    return {"container": ImageBuilder(scope, runtime), "vm": MachineBuilder(scope, like=like)}
 
 
 def requirement(kind: str, scope: RunScope) -> Unavailable | None:
@@ -119,18 +124,14 @@ def requirement(kind: str, scope: RunScope) -> Unavailable | None:
 
 def check(own: Iterable[OwnPair], runtime: str) -> None:
     """Raise `UsageError` for what a user named and this host's engine or Vagrant does not have."""
-    from pytest_vmvc.backends.docker import engine_summary
+    from pytest_vmvc.backends.docker import engine_summary, runtime_gap
 
     for one in own:
         own_offers.check(one)
     if runtime:
         with suppress(Unavailable):
-            known = engine_summary()["runtimes"]
-            if runtime not in known:
-                raise UsageError(
-                    f"the engine has no runtime {runtime}",
-                    hint=f"one of {', '.join(known)}; others are made known to it in its settings",
-                )
+            if gap := runtime_gap(engine_summary(), runtime):
+                raise UsageError(gap.message, hint=gap.hint)
 
 
 @cache

@@ -6,7 +6,7 @@ import re
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
@@ -101,11 +101,17 @@ def check_name(name: str, source: str) -> None:
 
 
 def parse(
-    name: str, table: Mapping[str, Any], *, source: str, folder: Path, taken: Sequence[str] = ()
+    name: str,
+    table: Mapping[str, Any],
+    *,
+    source: str,
+    folder: Path | None,
+    taken: Sequence[str] = (),
 ) -> OwnPair:
     """Read a pair from the words of a user; paths are relative to ``folder``.
 
-    Raises `UsageError`, with the source, for whatever is wrong in it.
+    None: they are another host's, and not looked at. Raises `UsageError`, with the source, for
+    whatever is wrong in it.
     """
     blank = OwnPair(name=name, source=source)
     check_name(name, source)
@@ -125,21 +131,43 @@ def parse(
     return pair
 
 
+class Table(NamedTuple):
+    """A pair as its user wrote it."""
+
+    source: str
+    words: dict[str, Any]
+
+
 def read(file: Path, *, taken: Sequence[str] = ()) -> dict[str, OwnPair]:
     """The pairs that a ``pyproject.toml`` defines, by name; raises `UsageError`."""
+    return parsed(tables(file), folder=file.absolute().parent, taken=taken)
+
+
+def parsed(
+    given: Mapping[str, Table], *, folder: Path | None, taken: Sequence[str] = ()
+) -> dict[str, OwnPair]:
+    """Each of them, as `parse` reads one."""
+    return {
+        name: parse(name, one.words, source=one.source, folder=folder, taken=taken)
+        for name, one in given.items()
+    }
+
+
+def tables(file: Path) -> dict[str, Table]:
+    """The pairs of a ``pyproject.toml`` as they are written, by name; raises `UsageError`."""
     import tomllib
 
     try:
         text = file.read_text(encoding="utf-8")
-        tables = tomllib.loads(text).get("tool", {}).get("vmvc", {}).get("pairs", {})
+        given = tomllib.loads(text).get("tool", {}).get("vmvc", {}).get("pairs", {})
     except (OSError, ValueError, AttributeError) as error:
         raise UsageError(f"{file} cannot be read: {error}") from error
-    if not isinstance(tables, dict):
+    if not isinstance(given, dict):
         raise UsageError(
             f"{file}: tool.vmvc.pairs is no table", hint="write [tool.vmvc.pairs.NAME]"
         )
-    pairs = {}
-    for name, table in tables.items():
+    found = {}
+    for name, table in given.items():
         header = re.search(
             rf"""^\s*\[\s*tool\.vmvc\.pairs\.["']?{re.escape(name)}["']?\s*\]""", text, re.MULTILINE
         )
@@ -147,8 +175,8 @@ def read(file: Path, *, taken: Sequence[str] = ()) -> dict[str, OwnPair]:
         source = f"{file.name}{line}"
         if not isinstance(table, dict):
             raise UsageError(f"{source}: pair {name} is no table", hint="[tool.vmvc.pairs.NAME]")
-        pairs[name] = parse(name, table, source=source, folder=file.absolute().parent, taken=taken)
-    return pairs
+        found[name] = Table(source, table)
+    return found
 
 
 def _check(pair: OwnPair) -> None:
@@ -185,13 +213,13 @@ def _check(pair: OwnPair) -> None:
         raise pair.wrong("it has an initrd and no kernel", "name the kernel, too")
 
 
-def _text(value: Any, _: Path) -> str:  # noqa: ANN401 - as a user wrote it
+def _text(value: Any, _: Path | None) -> str:  # noqa: ANN401 - as a user wrote it
     if not isinstance(value, str) or not value.strip() or not value.isprintable():
         raise UsageError(f"{value!r:.80} is no text", hint='write it in quotes: "..."')
     return value
 
 
-def _words(value: Any, folder: Path) -> tuple[str, ...]:  # noqa: ANN401 - as a user wrote it
+def _words(value: Any, folder: Path | None) -> tuple[str, ...]:  # noqa: ANN401 - as a user wrote it
     if isinstance(value, str):
         try:
             value = shlex.split(value)
@@ -202,27 +230,35 @@ def _words(value: Any, folder: Path) -> tuple[str, ...]:  # noqa: ANN401 - as a 
     return tuple(_text(word, folder) for word in value)
 
 
-def _ready(value: Any, folder: Path) -> readiness.Ready:  # noqa: ANN401 - as a user wrote it
+def _ready(value: Any, folder: Path | None) -> readiness.Ready:  # noqa: ANN401 - as a user wrote it
     return readiness.parse(_text(value, folder))
 
 
-def _file(value: Any, folder: Path) -> Path:  # noqa: ANN401 - as a user wrote it
-    path = folder / Path(_text(value, folder)).expanduser()
+def _file(value: Any, folder: Path | None) -> Path:  # noqa: ANN401 - as a user wrote it
+    text = _text(value, folder)
+    if folder is None:
+        return Path(text)
+    path = folder / Path(text).expanduser()
     if not path.is_file():
         raise UsageError(f"there is no file {path}", hint=f"paths are relative to {folder}")
     return path
 
 
-def _folder(value: Any, folder: Path) -> Path:  # noqa: ANN401 - as a user wrote it
-    path = folder / Path(_text(value, folder)).expanduser()
+def _folder(value: Any, folder: Path | None) -> Path:  # noqa: ANN401 - as a user wrote it
+    text = _text(value, folder)
+    if folder is None:
+        return Path(text)
+    path = folder / Path(text).expanduser()
     place = path.parent if path.name == "Vagrantfile" else path
     if not (place / "Vagrantfile").is_file():
         raise UsageError(f"there is no Vagrantfile in {place}", hint="name its folder")
     return place
 
 
-def _box(value: Any, folder: Path) -> str:  # noqa: ANN401 - as a user wrote it
+def _box(value: Any, folder: Path | None) -> str:  # noqa: ANN401 - as a user wrote it
     text = _text(value, folder)
+    if folder is None:
+        return text
     path = folder / Path(text).expanduser()
     if path.is_file():
         return str(path)
@@ -231,20 +267,20 @@ def _box(value: Any, folder: Path) -> str:  # noqa: ANN401 - as a user wrote it
     return text
 
 
-def _provider(value: Any, folder: Path) -> str:  # noqa: ANN401 - as a user wrote it
+def _provider(value: Any, folder: Path | None) -> str:  # noqa: ANN401 - as a user wrote it
     name = _text(value, folder)
     vagrant_providers.check_name(name)
     return name
 
 
-def _cpus(value: Any, _: Path) -> int:  # noqa: ANN401 - as a user wrote it
+def _cpus(value: Any, _: Path | None) -> int:  # noqa: ANN401 - as a user wrote it
     number = int(value) if isinstance(value, str) and value.isdecimal() else value
     if not isinstance(number, int) or isinstance(number, bool) or not 1 <= number <= 1024:
         raise UsageError(f"{value!r:.80} is no number of CPUs", hint="1 or more, without a unit")
     return number
 
 
-def _memory(value: Any, _: Path) -> int:  # noqa: ANN401 - as a user wrote it
+def _memory(value: Any, _: Path | None) -> int:  # noqa: ANN401 - as a user wrote it
     found = re.fullmatch(
         r"(\d{1,9}(?:\.\d+)?) ?([kKMG]i?B)", value if isinstance(value, str) else ""
     )

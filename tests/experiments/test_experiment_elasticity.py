@@ -130,6 +130,15 @@ def test_shares_and_bytes_are_those_of_the_host(scope):
     assert scope.held == ()
 
 
+def test_a_container_whose_limit_nobody_would_hold_is_left_out(scope):
+    pair = planted_pair(scope)
+    gap = Unavailable("limits are ignored")  # of the shape alone
+    pair.subjects["container"]._options["unavailable"] = gap
+    found = Bench(pair).measure("elasticity")
+    assert found.reason_missing("container") == "limits are ignored"
+    assert len(found.row("vm", "held_share")) == 6
+
+
 def test_an_allocation_that_the_host_does_not_see_is_no_evidence(scope):
     container = like(Inside, seen=0.1)
     with pytest.raises(InfrastructureError, match="cannot be seen"):

@@ -8,6 +8,7 @@ import pytest
 from bench import Bench, verdict
 
 from pytest_vmvc.backends.fake import FakeClock, FakeLaunch, FakeProvider
+from pytest_vmvc.backends.fake_environment import FakeEnvironment
 from pytest_vmvc.backends.optional import Account, Memory
 from pytest_vmvc.declaration import at_most, holds, ratio, slope
 from pytest_vmvc.errors import Unavailable
@@ -138,6 +139,18 @@ def test_a_host_with_little_memory_is_not_filled(scope):
     assert found.row("container", "instances")[0].value == 8
     assert len(found.row("vm", "stop_s")) == reached
     assert found.row("vm", "available_bytes")[-1].dose == reached
+
+
+def test_a_kind_without_memory_figures_of_its_own_gives_all_others(scope, monkeypatch):
+    def nothing_counts(environment):
+        raise Unavailable("no control group")
+
+    monkeypatch.setattr(FakeEnvironment, "memory", nothing_counts)
+    found = measure(scope, launch(8), launch(200))
+    *others, used = (verdict(asked, found) for asked in MEMORY)
+    assert set(others) == {"SUPPORTED"}
+    assert used == "NOT TESTABLE"
+    assert len(found.row("container", "stop_s")) == 8
 
 
 def test_what_is_missing_has_its_reason_and_the_rest_goes_on(scope):

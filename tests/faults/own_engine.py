@@ -7,9 +7,10 @@ where a test is killed. The host's own engine never notices it.
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -24,15 +25,18 @@ from tests.processes import below
 START_S = 60.0
 END_S = 20.0
 IN_TMPFS = 'mkdir -p "$0" && mount -t tmpfs -o "size=$1" tmpfs "$0" || exit; shift; '
+NO_HYBRID = "[ ! -d {0} ] || umount {0} || exit; ".format("/sys/fs/cgroup/unified")
+"""crun starts nothing where control groups of both versions have controllers."""
 
 
 class OwnEngine:
     """A Docker Engine in a folder; what it stores survives a stop, unless it is in memory."""
 
-    def __init__(self, folder: Path, size: str = "") -> None:
+    def __init__(self, folder: Path, size: str = "", runtimes: Sequence[str] = ()) -> None:
         self.folder = folder
         self.address = f"unix://{folder / 's'}"
         self._size = size
+        self._runtimes = runtimes
         self._child: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -43,10 +47,13 @@ class OwnEngine:
         engine = [
             *second_engine.COMMANDS["docker"](self.folder),
             "--cgroup-parent", f"/{self.folder.name}{second_engine.SUFFIX}",
+            *(f"--add-runtime={one}={shutil.which(one)}" for one in self._runtimes),
         ]  # fmt: skip
         words = [second_engine.HIDE, "sh"]
         if self._size:
             words = [IN_TMPFS + second_engine.HIDE, str(self.folder / "data"), self._size]
+        if self._runtimes:
+            words[0] = NO_HYBRID + words[0]
         with (self.folder / "log").open("ab") as log:
             self._child = subprocess.Popen(
                 [*second_engine.NAMESPACES, "sh", "-c", *words, *engine],
@@ -110,11 +117,16 @@ class OwnEngine:
 
 
 @contextmanager
-def own_engine(scope: RunScope, *, size: str = "") -> Iterator[OwnEngine]:
-    """Start one; ``size``: its storage is in memory, and so large."""
+def own_engine(
+    scope: RunScope, *, size: str = "", runtimes: Sequence[str] = ()
+) -> Iterator[OwnEngine]:
+    """Start one; ``size``: its storage is in memory, and so large.
+
+    ``runtimes``: programs that it knows beside its default.
+    """
     with scope.roomy_folder() as folder:
         resource = scope.hold(second_engine.KIND, folder.name)
-        engine = OwnEngine(folder, size)
+        engine = OwnEngine(folder, size, runtimes)
         try:
             engine.start()
             yield engine

@@ -51,6 +51,18 @@ SSH_CONFIG = """Host {name}
 """
 
 
+PROJECT = """
+[tool.vmvc.pairs.mine]
+image = "{found.image_ref}"
+command = ["sh", "-c", "echo Linux version; exec sleep 1000"]
+ready = "line:Linux version"
+disk = "own.img"
+kernel = "{found.kernel}"
+initrd = "{found.initrd}"
+kernel-parameters = "ignore_loglevel"
+"""
+
+
 class Place:
     """A host: its server and its engine."""
 
@@ -171,9 +183,13 @@ def test_a_claim_on_two_hosts_over_ssh(places: list[Place], tmp_path: Path) -> N
         repository, _, tag = found.image_ref.partition(":")
         import_image(found.rootfs, repository, tag, timeout_s=60, engine=at)
     config = configure({place.name: place.server for place in places}, tmp_path)
+    (tmp_path / "pyproject.toml").write_text(PROJECT.format(found=found))
+    for place in places:  # on the hosts alone, in the folder that each works in
+        (place.folder / "cwd").mkdir()
+        (place.folder / "cwd" / "own.img").write_bytes(bytes(1 << 20))
     refusing = [f"ssh={name}//ssh_config={config}//id={name}" for name in ("shut", "locked")]
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "--vmvc", "--vmvc-pair=minimal", "-v"]
+        [sys.executable, "-m", "pytest", "--vmvc", "--vmvc-pair=minimal", "--vmvc-pair=mine", "-v"]
         + ["-k=test_shared_kernel and boot-id-same", "--vmvc-require=container,vm"]
         + [f"--vmvc-output={tmp_path / 'results'}", "-p", "no:cacheprovider", "--dist=each"]
         + [f"--tx={tx}" for tx in (*(place.tx(config) for place in places), *refusing)],
@@ -190,8 +206,9 @@ def test_a_claim_on_two_hosts_over_ssh(places: list[Place], tmp_path: Path) -> N
     for place in places:
         assert (folder / place.name / "results.jsonl").exists(), said
         log = ledger.read(folder / place.name / "results.jsonl")
-        (result,) = log.results
-        assert result.judgement.verdict == "SUPPORTED", said
+        verdicts = {one.pair: one.judgement.verdict for one in log.results}
+        assert verdicts == {"minimal": "SUPPORTED", "mine": "SUPPORTED"}, said
+        assert "vm: QEMU" in line(said, f"vmvc: {place.name}: pair mine: container: Docker")
         assert log.run is not None
         assert log.run.host.name == f"vmvc-{place.name}"
         assert log.end is not None

@@ -462,3 +462,60 @@ def test_a_death_before_the_first_test_is_told_too(many):
     assert many.verdicts("gw0") == ALL
     assert "LOST" in many.line("weak (popen)")
     assert not Path(many.folder, "weak").exists()
+
+
+# --- pairs of one's own --------------------------------------------------------------------------
+
+DISK = '[tool.vmvc.pairs.web]\ndisk = "disk.img"\nready = "line:x"\n'
+JAILS = """
+
+def pytest_vmvc_pairs(config):
+    return {} if "NO_JAILS" in os.environ else {"jails": {"container": print}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("project", "words"),
+    [
+        (DISK, ("--vmvc-pair=web",)),
+        ("", ("--vmvc-disk=disk.img", "--vmvc-ready=line:x", "--vmvc-pair=own")),
+    ],
+)
+def test_a_pair_of_the_project_reaches_hosts_and_its_paths_are_theirs(ssh, project, words):
+    ssh.bed.pytester.makepyprojecttoml(project)
+    there = ssh.path / "home" / "pyexecnetcache"
+    there.mkdir()
+    result = ssh.ssh("good", more=words)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    source = "pyproject.toml:1" if project else "--vmvc-ready --vmvc-disk"
+    said = ssh.line("good (ssh=good)")
+    assert f"LEFT OUT: {source}: pair " in said
+    assert f"disk: there is no file {there / 'disk.img'} — paths are relative to {there}" in said
+    (there / "disk.img").touch()
+    ssh.ssh("good", more=words).assert_outcomes(passed=6)
+    assert {r.pair for r in ssh.log("good").results} == {"minimal", words[-1].partition("=")[2]}
+
+
+def test_hosts_that_work_in_this_folder_find_its_files(many):
+    many.bed.pytester.makepyprojecttoml(DISK)
+    (many.path / "disk.img").touch()
+    many.run("popen", more=("--vmvc-pair=web",)).assert_outcomes(passed=6)
+
+
+def test_a_pair_that_cannot_be_meant_is_refused_before_any_host_is_asked(many, monkeypatch):
+    many.bed.pytester.makepyprojecttoml(DISK.replace("ready", "redy"))
+    monkeypatch.setattr(host_list, "probe", lambda _: pytest.fail("asked"))
+    result = many.run("popen", more=("--vmvc-pair=web",))
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert "pyproject.toml:1: pair web: unknown key 'redy'" in many.text
+
+
+def test_a_pair_that_a_host_does_not_have_is_that_hosts_error(many):
+    conftest = many.path / "conftest.py"
+    conftest.write_text(conftest.read_text() + JAILS)
+    result = many.run("popen", "popen//env:NO_JAILS=1//id=poor", more=("--vmvc-pair=jails",))
+    result.assert_outcomes(passed=6)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert many.line("poor (popen)") == (
+        "poor (popen): LEFT OUT: --vmvc-pair=jails: unknown; choose one of minimal, debian"
+    )
