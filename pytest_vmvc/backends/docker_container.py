@@ -18,6 +18,7 @@ from pytest_vmvc.backends import confinement, docker_checkpoint
 from pytest_vmvc.backends.base import Stopwatch, new_nonce
 from pytest_vmvc.backends.cgroup import cgroup_usage
 from pytest_vmvc.backends.docker_account import account, daemons, memory, shim
+from pytest_vmvc.backends.docker_call import Call
 from pytest_vmvc.backends.docker_confinement import seccomp_profile
 from pytest_vmvc.backends.docker_engine import (
     FLOOR_S,
@@ -30,7 +31,7 @@ from pytest_vmvc.backends.docker_engine import (
     until,
 )
 from pytest_vmvc.backends.docker_start import ending
-from pytest_vmvc.backends.docker_stream import HANDED_OVER, Stream, prepared
+from pytest_vmvc.backends.docker_stream import HANDED_OVER, Stream
 from pytest_vmvc.backends.optional import Account, Memory
 from pytest_vmvc.errors import (
     CommandTimedOut,
@@ -314,13 +315,13 @@ class Container:
         output: Mapping[int, bytearray],
         deadline: Deadline,
     ) -> None:
-        start = prepared(
+        start = Call(
             client,
             f"/exec/{command}/start",
             json={"Detach": False, "Tty": False},
             headers=HANDED_OVER,
         )
-        with Stream(client, start, timeout_s=max(FLOOR_S, deadline.left_s)) as stream:
+        with Stream(start, timeout_s=max(FLOOR_S, deadline.left_s)) as stream:
             writer = stream.send(stdin) if stdin else None
             for number, piece in stream.frames(deadline):
                 output[2 if number == 2 else 1].extend(piece)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_vmvc.backends import ready as readiness
 from pytest_vmvc.backends.base import ANSWER, PAYLOAD, Stopwatch, new_nonce
+from pytest_vmvc.backends.docker_call import Call
 from pytest_vmvc.backends.docker_engine import (
     FLOOR_S,
     Deadline,
@@ -19,7 +20,7 @@ from pytest_vmvc.backends.docker_engine import (
     one_line,
     status_of,
 )
-from pytest_vmvc.backends.docker_stream import HANDED_OVER, Stream, prepared, sent
+from pytest_vmvc.backends.docker_stream import HANDED_OVER, Stream
 from pytest_vmvc.errors import LaunchFailed, LaunchTimedOut, Unavailable
 
 if TYPE_CHECKING:
@@ -90,9 +91,9 @@ def start(
     nonce, output = new_nonce(), bytearray()
     config = _config(client, spec, nonce=nonce, labels=labels)
     # Whole before the stopwatch starts: what is timed is the engine, and not our own words.
-    create = prepared(client, "/containers/create", json=config, params={"name": name})
-    attach = prepared(client, f"/containers/{name}/attach", params=ATTACHED, headers=HANDED_OVER)
-    begin = prepared(client, f"/containers/{name}/start")
+    create = Call(client, "/containers/create", json=config, params={"name": name})
+    attach = Call(client, f"/containers/{name}/attach", params=ATTACHED, headers=HANDED_OVER)
+    begin = Call(client, f"/containers/{name}/start")
     with ThreadPoolExecutor(1) as helper:
         helper.submit(int)  # makes the thread, so that this is not in the measured time
         watch, deadline = Stopwatch(), Deadline(deadline_s)
@@ -109,13 +110,13 @@ def start(
             return False
 
         try:
-            sent(client, create, timeout_s=_allowed_s(deadline))
+            create.send(timeout_s=_allowed_s(deadline))
             watch.mark("created")
-            with Stream(client, attach, timeout_s=_allowed_s(deadline)) as stream:
+            with Stream(attach, timeout_s=_allowed_s(deadline)) as stream:
                 deadline.check()
                 heard = helper.submit(hear)
                 try:
-                    sent(client, begin, timeout_s=_allowed_s(deadline))
+                    begin.send(timeout_s=_allowed_s(deadline))
                     watch.mark("started")
                     if isinstance(spec.ready, readiness.Port | readiness.Http):
                         answered = _serves(client, name, spec, spec.ready, deadline, heard)

@@ -1,4 +1,4 @@
-"""Requests made ready beforehand, and the raw, multiplexed stream that one may turn into."""
+"""The raw, multiplexed stream of an attached container or command."""
 
 from __future__ import annotations
 
@@ -13,48 +13,22 @@ from pytest_vmvc.backends.docker_engine import CHUNK_BYTES, Deadline
 from pytest_vmvc.errors import Unavailable
 
 if TYPE_CHECKING:
-    from docker import APIClient
-    from requests import PreparedRequest, Response
+    from pytest_vmvc.backends.docker_call import Call
 
 HANDED_OVER = {"Connection": "Upgrade", "Upgrade": "tcp"}
-"""Headers of a request whose connection is to become a `Stream`."""
-
-
-def prepared(
-    client: APIClient,
-    path: str,
-    **request: Any,  # noqa: ANN401 - what requests takes
-) -> PreparedRequest:
-    """A POST to the API, whole: sending it takes a third of what making and sending it takes."""
-    from requests import Request
-
-    url = f"{client.base_url}/v{client.api_version}{path}"
-    return client.prepare_request(Request("POST", url, **request))
-
-
-def sent(
-    client: APIClient, request: PreparedRequest, *, timeout_s: float, stream: bool = False
-) -> Response:
-    """The engine's answer to a prepared request; raises the SDK's APIError for a refusal."""
-    from docker.errors import APIError
-
-    response = client.send(request, timeout=timeout_s, stream=stream)
-    if response.status_code >= 400:
-        with response as refused:
-            raise APIError("refused", response=refused, explanation=_explanation(refused))
-    return response
+"""Headers of a call whose connection is to become a `Stream`."""
 
 
 class Stream:
     """A connection that the engine has handed over; a context manager."""
 
-    def __init__(self, client: APIClient, request: PreparedRequest, *, timeout_s: float) -> None:
-        """Send a request with the headers `HANDED_OVER`; raises the SDK's APIError."""
-        self._response = sent(client, request, timeout_s=timeout_s, stream=True)
+    def __init__(self, call: Call, *, timeout_s: float) -> None:
+        """Send a call with the headers `HANDED_OVER`; raises as that does."""
         # The SDK hands out the bare socket and so loses what came right behind the HTTP header;
         # the reader that has it, and the socket for deadlines, have no public name.
-        raw: Any = self._response.raw
-        self._reader = raw._fp.fp  # noqa: SLF001 - see above
+        self._answer = answer = call.send(timeout_s=timeout_s, stream=True)
+        hidden: Any = answer
+        self._reader = hidden._fp.fp  # noqa: SLF001 - see above
         self._socket = self._reader.raw._sock  # noqa: SLF001 - see above
         self._pending = b""
 
@@ -63,7 +37,8 @@ class Stream:
 
     def __exit__(self, *_: object) -> None:
         self.shut()
-        self._response.close()
+        self._answer.close()
+        self._answer.release_conn()
         self._socket.close()
 
     def shut(self) -> None:
@@ -115,9 +90,3 @@ class Stream:
             return bytes(self._reader.read1(CHUNK_BYTES))
         except ConnectionError:
             return b""
-
-
-def _explanation(response: Any) -> str:  # noqa: ANN401 - requests is not imported up here
-    with suppress(ValueError, KeyError, TypeError):
-        return str(response.json()["message"])
-    return str(response.text)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from pytest_vmvc.backends import docker_start
+from pytest_vmvc.backends.docker_call import Call
 
 Happening = Callable[[str], object]
 """Called with the container's name."""
@@ -22,16 +23,16 @@ def around(
     after: Happening = lambda _: None,
 ) -> None:
     """Have something happen before and after the request ``create`` or ``start``."""
-    sent = docker_start.sent
+    send = Call.send
 
-    def watched(client: Any, request: Any, **more: Any) -> Any:
-        parts = urlsplit(request.url)
-        if not parts.path.endswith(f"/{step}"):
-            return sent(client, request, **more)
+    def watched(call: Call, **more: Any) -> Any:
+        parts = urlsplit(call.path)
+        if not re.search(rf"/containers/([^/]+/)?{step}$", parts.path):
+            return send(call, **more)
         name = parse_qs(parts.query).get("name", parts.path.split("/")[-2:-1])[0]
         before(name)
-        answer = sent(client, request, **more)
+        answer = send(call, **more)
         after(name)
         return answer
 
-    monkeypatch.setattr(docker_start, "sent", watched)
+    monkeypatch.setattr(Call, "send", watched)

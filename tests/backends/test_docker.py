@@ -19,12 +19,11 @@ from pytest_vmvc.backends import (
     docker_account,
     docker_engine,
     docker_reaper,
-    docker_start,
-    docker_stream,
     docker_transport,
 )
 from pytest_vmvc.backends.base import Environment, Stopwatch
 from pytest_vmvc.backends.docker import ContainerSpec, DockerProvider, DockerReaper
+from pytest_vmvc.backends.docker_call import Call
 from pytest_vmvc.backends.docker_engine import Deadline
 from pytest_vmvc.backends.docker_start import start
 from pytest_vmvc.backends.docker_stream import Stream
@@ -126,19 +125,18 @@ def test_the_measuring_itself_costs_less_than_a_hundredth_of_a_start(provider):
 def test_a_start_is_three_requests_over_one_connection_and_the_stream(provider, monkeypatch):
     """Counted, as an engine's socket sees it: more of them would be time that nobody needs."""
     asked, made = [], []
-    sent, connect = docker_start.sent, docker_transport._Connection.connect
+    send, connect = Call.send, docker_transport._Connection.connect
 
-    def noted(client, request, **more):
-        asked.append(request.path_url.partition("?")[0].rpartition("/")[2])
-        return sent(client, request, **more)
+    def noted(call, **more):
+        asked.append(call.path.partition("?")[0].rpartition("/")[2])
+        return send(call, **more)
 
     def connected(self):
         made.append(self)
         connect(self)
 
     with provider._engine.client() as client:
-        monkeypatch.setattr(docker_start, "sent", noted)
-        monkeypatch.setattr(docker_stream, "sent", noted)
+        monkeypatch.setattr(Call, "send", noted)
         monkeypatch.setattr(docker_transport._Connection, "connect", connected)
         name = provider._scope.new_name()
         resource = provider._scope.hold("container", name)
