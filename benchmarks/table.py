@@ -92,6 +92,7 @@ def others() -> str:
     article, memory = load("article"), load("memory")
     part = article["part"]
     largest = max(one["largest_bytes"] for one in memory["runs"])
+    page = max(one["largest_of_the_page_bytes"] for one in memory["runs"])
 
     def rows() -> Iterator[Sequence[str]]:
         yield (
@@ -106,10 +107,12 @@ def others() -> str:
             "",
         )
         yield (
-            "pytest and its watchdog during the whole article, quick: proportional set size",
+            "pytest and its watchdog while the whole article is measured (quick): proportional "
+            "set size",
             f"{largest / 2**20:.0f} MiB at most",
             f"≤ {memory['limit_bytes'] / 2**20:.0f} MiB",
         )
+        yield ("the same afterwards, for the page and its charts", f"{page / 2**20:.0f} MiB", "")
 
     return table(("what", "figure", "aim"), rows())
 

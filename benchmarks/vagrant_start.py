@@ -78,7 +78,7 @@ def measured(rounds: int) -> dict[str, Any]:
         def fixture() -> Sample:
             with ours.launch(deadline_s=LIMIT_S) as machine:
                 machine.run(["true"])
-                login = machine.mark("login")
+                login = machine.mark("first command")  # Vagrant has a mark called login
                 marks = dict(machine.marks)
                 began = time.monotonic()
             values = {"up": marks["up"], "login": login, "end": time.monotonic() - began}

@@ -9,6 +9,7 @@ import stat
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from inspect import cleandoc
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -249,6 +250,9 @@ def json_schema() -> dict[str, Any]:
     }
     # Through JSON, so that a default which is a tuple here is the list that a reader gets.
     found: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(schema))
+    for struct in found["$defs"].values():
+        if "description" in struct:  # Python 3.13 takes the indentation away by itself
+            struct["description"] = cleandoc(struct["description"])
     return found
 
 

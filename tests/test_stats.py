@@ -1,11 +1,14 @@
 """The estimators and the decision: exact small cases, properties, degenerate input."""
 
 import math
+import subprocess
+import sys
+import warnings
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
-from scipy.stats import quantile_test
+from scipy.stats import beta, norm, quantile_test, theilslopes
 
 from pytest_vmvc import ranks
 from pytest_vmvc.model import Verdict
@@ -318,3 +321,51 @@ def test_the_verdict_on_a_ratio_is_monotone_in_the_threshold(rows, one, other):
 def test_a_ratio_beyond_all_numbers_bounds_nothing():
     found = ratio_interval([1e300] * 6, [1e-300] * 6)
     assert (found.effect, found.low, found.high) == (None, None, None)
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(1, 6), st.one_of(st.integers(0, 9), st.floats(-1e3, 1e3))),
+        min_size=3,
+        max_size=40,
+    ),
+    st.sampled_from([0.9, 0.95, 0.99]),
+)
+def test_a_slope_and_its_interval_are_those_of_scipy(points, confidence):
+    doses, values = zip(*points, strict=True)
+    assume(len(set(doses)) > 1 and len(set(values)) > 1)
+    found = slope_interval(doses, values, unit="s", confidence=confidence)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        reference = theilslopes(values, doses, alpha=confidence)
+    assert found.effect == pytest.approx(reference.slope)
+    for end, of in ((found.low, reference.low_slope), (found.high, reference.high_slope)):
+        assert end == pytest.approx(of) if math.isfinite(of) else end is None
+
+
+@pytest.mark.parametrize(("bad", "n"), [(1, 10), (3, 40), (9, 10)])
+def test_an_upper_bound_of_exceptions_is_that_of_clopper_and_pearson(bad, n):
+    assert proportion_bound(bad, n) == pytest.approx(beta.ppf(0.95, bad + 1, n - bad))
+
+
+def test_many_rank_sums_are_normal():
+    n, m = 60, 50
+    found = ranks.sums(n, m)
+    scale = math.sqrt(n * m * (n + m + 1) / 12)
+    at = n * m // 3
+    expected = norm.cdf(at + 0.5, n * m / 2, scale) - norm.cdf(at - 0.5, n * m / 2, scale)
+    assert found[at] == pytest.approx(expected)
+
+
+def test_judging_loads_no_more_of_scipy_than_its_special_functions():
+    code = (
+        "import sys\n"
+        "from pytest_vmvc import stats\n"
+        "stats.median_interval([1, 2, 3, 4, 5, 6], unit='s')\n"
+        "stats.ratio_interval([1, 2, 3, 4, 5, 6], [1, 1, 1, 1, 1, 2])\n"
+        "stats.independent_ratio(list(range(1, 99)), list(range(1, 99)))\n"
+        "stats.slope_interval([1, 2, 3], [1, 2, 4], unit='s')\n"
+        "stats.proportion_bound(1, 9)\n"
+        "assert 'scipy.stats' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

@@ -60,11 +60,10 @@ DEATH_TIMEOUT_S = 5.0
 """Seconds between the end of QEMU's channels and the end of its process."""
 
 REACHED = {
-    "restored": "its memory is back, and its agent is silent",
     "init": "its init runs, and gives no answer",
     "kernel": "its kernel was started, and hangs or runs no init of ours",
     "firmware": "its firmware found nothing to boot, or hangs",
-    "process": "QEMU runs, and its firmware says nothing",
+    "process": "QEMU runs, and its firmware, or the agent in its snapshot, says nothing",
 }
 """How far a start came that is not over, by its last mark."""
 

@@ -20,10 +20,8 @@ from pytest_vmvc.backends.qemu import QemuProvider, answer_text
 from pytest_vmvc.errors import (
     BuildFailed,
     CommandTimedOut,
-    EnvironmentDied,
     InfrastructureError,
     LaunchFailed,
-    LaunchTimedOut,
     Unavailable,
 )
 from pytest_vmvc.model import Facts, Kind
@@ -101,21 +99,22 @@ class RestoredProvider:
             raise BuildFailed("there is no snapshot to start from", hint="call prepare() first")
         nonce = new_nonce()
         until = time.monotonic() + deadline_s
-        argv = [*self._source.command(self._nonce), "-incoming", "defer"]
         with (
             _opened(self._state) as state,
             running(
                 self._scope,
-                argv,
+                # QEMU reads it by itself: nothing of ours stands between file and memory.
+                [*self._source.command(self._nonce), "-incoming", f"fd:{state.fileno()}"],
                 texts={"answer": answer_text(nonce)},
                 first_byte="",
                 facts=lambda: self.facts,
                 inherit=[state.fileno()],
             ) as machine,
         ):
-            _resume(machine, state.fileno(), until=until, deadline_s=deadline_s)
+            # It waits in the channel until the agent is there to read it.
             machine.answer(nonce)
             machine.await_answer(until, deadline_s=deadline_s)
+            _ = machine.monitor  # connects while the caller goes on
             yield machine
 
     def migrated(
@@ -132,31 +131,6 @@ def _opened(state: Path) -> BinaryIO:
         raise LaunchFailed(
             f"the snapshot cannot be read: {error}", hint="somebody has removed it; run again"
         ) from error
-
-
-def _resume(machine: QemuMachine, state: int, *, until: float, deadline_s: float) -> None:
-    """Have QEMU read the file once its monitor listens, so that the resumption is not missed.
-
-    QEMU reads it itself: nothing of ours stands between the file and the guest's memory.
-    """
-    try:
-        machine.monitor.ready(timeout_s=max(0.0, until - time.monotonic()))
-        machine.monitor.execute(
-            "migrate-incoming",
-            {"uri": f"fd:{state}"},
-            timeout_s=max(0.0, until - time.monotonic()),
-        )
-        resumed = machine.monitor.wait_for("RESUME", timeout_s=max(0.0, until - time.monotonic()))
-    except EnvironmentDied:
-        raise machine.failure() from None
-    except CommandTimedOut:
-        resumed = None
-    if resumed is None:
-        raise LaunchTimedOut(
-            f"{machine.name} was not restored within {deadline_s:g} s",
-            hint="its QEMU may be stopped or hung, or the host overloaded",
-        )
-    machine.mark("restored")
 
 
 def _save(machine: QemuMachine, state: Path) -> None:

@@ -90,7 +90,7 @@ def _start(provider: Provider, subject: str, record: Recorder, deadline_s: float
             first = _first_command(environment)
             marks = dict(environment.marks)
             return Sample(
-                values={"start_s": marks["answer"], **first, **_os_share(marks)},
+                values={"start_s": marks["answer"], **first, **_os_share(provider, marks)},
                 marks=marks,
                 harness_cpu_s=environment.harness_cpu_s,
                 instance=environment.name,
@@ -121,10 +121,10 @@ def _ride_only(provider: Provider, subject: str, record: Recorder, deadline_s: f
         )
 
 
-def _os_share(marks: Mapping[str, float]) -> dict[str, Scalar]:
+def _os_share(provider: Provider, marks: Mapping[str, float]) -> dict[str, Scalar]:
     """From the firmware's first word, or else the hypervisor's start, to the answer."""
     begin = marks.get("firmware", marks.get("process"))
-    if begin is None or "restored" in marks:
+    if begin is None or provider.facts.extra.get("restored"):
         return {}
     return {"os_share": 100 * (marks["answer"] - begin) / marks["answer"]}
 

@@ -68,6 +68,7 @@ def planted(scope, **kinds):
                 clock=clock,
                 kind="vm" if name.startswith("vm") else "container",
                 launches=launches,
+                extra={"restored": True} if name == "vm_restored" else None,
             )
             for name, launches in kinds.items()
         },

@@ -93,7 +93,7 @@ def test_the_share_of_the_own_system_is_that_of_machines_that_boot(scope):
             scope,
             container=launches(created=0.1, started=0.2),
             vm=launches(process=0.1, firmware=0.8, kernel=1.0),
-            vm_restored=launches(process=0.1, restored=3.0),
+            vm_restored=launches(process=0.1),
             vm_up=launches(process=3.8),
         )
     ).measure("cold_start")

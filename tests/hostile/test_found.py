@@ -99,6 +99,7 @@ def test_a_container_cannot_print_more_than_is_kept(monkeypatch: pytest.MonkeyPa
     frames = SimpleNamespace(frames=lambda _deadline: ((1, piece) for _ in range(1000)))
     stream = mock.MagicMock()
     stream.return_value.__enter__.return_value = frames
+    monkeypatch.setattr("pytest_vmvc.backends.docker_container.Call", mock.Mock())
     monkeypatch.setattr("pytest_vmvc.backends.docker_container.Stream", stream)
     output = {1: bytearray(), 2: bytearray()}
     with pytest.raises(InfrastructureError, match="printed more than"):

@@ -217,4 +217,4 @@ def test_the_contract_of_the_documentation(pytester, monkeypatch):
     pytester.makeconftest(conftest)
     pytester.makepyfile(test_jail=dedent(backend) + module)
     monkeypatch.setattr(ProviderContract, "runs_as_root", os.geteuid() == 0)
-    pytester.runpytest("-p", "no:cacheprovider").assert_outcomes(passed=20)
+    pytester.runpytest("-p", "no:cacheprovider").assert_outcomes(passed=21)
