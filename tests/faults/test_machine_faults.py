@@ -169,7 +169,8 @@ class TestNoAnswer:
         with pytest.raises(LaunchTimedOut, match="did not answer within 1 s") as caught:
             start(wrong, scope, 1.0)
         text = one_clear_line(caught.value)
-        assert "QEMU runs, and its firmware says nothing — its console: empty" in text
+        assert "QEMU runs, and its firmware, or the agent in its snapshot, says nothing" in text
+        assert "its console: empty" in text
         assert nothing_left(scope)
 
     def test_in_its_kernel(self, spec, scope, tmp_path):
