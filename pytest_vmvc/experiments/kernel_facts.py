@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 import subprocess
+import time
 
 import psutil
 
@@ -167,12 +168,20 @@ def _pids_on_host(marker: str) -> list[int]:
     ]
 
 
+SEEN_S = 5.0
+"""How long a process of the host may take to show its command line."""
+
+
 def _control() -> None:
     """The positive control: a process of the host itself must be found, or the probe is void."""
     marker = _marker()
     child = subprocess.Popen(["sleep", marker], env=marked())
     try:
-        if _pids_on_host(marker) != [child.pid]:
+        # Between its start and its command line lies a moment, in which it may be made to wait.
+        until = time.monotonic() + SEEN_S
+        while (seen := _pids_on_host(marker)) != [child.pid] and time.monotonic() < until:
+            time.sleep(0.01)
+        if seen != [child.pid]:
             raise InfrastructureError(
                 "the host's process table does not show the host's own process",
                 hint="is /proc mounted with hidepid? run with permission to see all processes",

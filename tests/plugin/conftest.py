@@ -1,5 +1,7 @@
 """A small suite of own claims on a fake pair: what the plugin does with it is tested here."""
 
+import shutil
+
 import docker  # noqa: F401 - loaded once a process, and pytester forgets what a run loads
 import pytest
 import scipy.stats  # noqa: F401 - numpy loads once a process, and pytester forgets what a run loads
@@ -77,6 +79,8 @@ class Bed:
         machine after those fail.
         """
         values = {"vm_s": list(vm_s), "lacking": list(lacking), "load": load, "failing": failing}
+        # Written twice in a second and of the same length it would be taken for the one before.
+        shutil.rmtree(self.pytester.path / "__pycache__", ignore_errors=True)
         self.pytester.makeconftest(PAIR.format(**values))
 
     def run(self, *args):
