@@ -25,9 +25,8 @@ import msgspec
 from pytest_vmvc import doctor, host, judge, stats
 from pytest_vmvc.experiments.base import Recorder, Settings
 from pytest_vmvc.measure import Sample
-from pytest_vmvc.model import Metric, Ratio, Reading
+from pytest_vmvc.model import Estimate, Metric, Ratio, Reading, Verdict
 
-HERE = Path(__file__).parent
 Taker = Callable[[], Sample]
 SECONDS = Metric(name="seconds", unit="s", definition="from the request until it is entered")
 END = Metric(name="end", unit="s", definition="from leaving it to its verified end")
@@ -136,26 +135,29 @@ def _marks(rows: Sequence[Mapping[str, float]]) -> dict[str, Any]:
 
 
 def _judged(aim: Aim, evidence: Any) -> dict[str, Any]:
-    if aim.apart:
-        return _apart(aim, evidence)
+    figure, estimate, verdict = (_apart if aim.apart else _quotient)(aim, evidence)
+    return {
+        "aim": aim.name,
+        "metric": aim.metric,
+        figure: _rounded(estimate.effect),
+        "interval": [_rounded(estimate.low), _rounded(estimate.high)],
+        "n": estimate.n,
+        "below": aim.below,
+        "verdict": verdict.value if aim.below else "told",
+    }
+
+
+def _quotient(aim: Aim, evidence: Any) -> tuple[str, Estimate, Verdict]:
+    """By the judge: the pseudo-median of the quotients within each block."""
     question = Ratio(
         metric=aim.metric, subject=aim.subject, over=aim.over, op="<", threshold=aim.below or 1.0
     )
     found = judge.judge(Reading(name="aim", question=question), evidence)
-    estimate = found.estimate
-    assert estimate is not None, found
-    return {
-        "aim": aim.name,
-        "metric": aim.metric,
-        "ratio": _rounded(estimate.effect),
-        "interval": [_rounded(estimate.low), _rounded(estimate.high)],
-        "n": estimate.n,
-        "below": aim.below,
-        "verdict": found.verdict.value if aim.below else "told",
-    }
+    assert found.estimate is not None, found
+    return "ratio", found.estimate, found.verdict
 
 
-def _apart(aim: Aim, evidence: Any) -> dict[str, Any]:
+def _apart(aim: Aim, evidence: Any) -> tuple[str, Estimate, Verdict]:
     """The median of the differences within each block."""
     over, under = (
         {one.block: float(one.value) for one in evidence.row(rival, aim.metric)}
@@ -163,16 +165,7 @@ def _apart(aim: Aim, evidence: Any) -> dict[str, Any]:
     )
     apart = [over[block] - under[block] for block in over if block in under]
     estimate = stats.median_interval(apart, unit="s")
-    verdict = stats.decide(estimate, "<", aim.below) if aim.below else "told"
-    return {
-        "aim": aim.name,
-        "metric": aim.metric,
-        "difference": _rounded(estimate.effect),
-        "interval": [_rounded(estimate.low), _rounded(estimate.high)],
-        "n": estimate.n,
-        "below": aim.below,
-        "verdict": str(verdict),
-    }
+    return "difference", estimate, stats.decide(estimate, "<", aim.below or 0.0)
 
 
 def _rounded(value: float | None) -> float | None:

@@ -43,9 +43,9 @@ from pytest_vmvc.model import (
 )
 
 ATTRIBUTE = "__vmvc_claim__"
+"""Where a test function carries its `Claim`."""
 OURS = ("reading", "record_start_up", "vmvc_pair", "request")
 """What a claim's test may ask for beside experiments, and that gives no evidence."""
-"""Where a test function carries its `Claim`."""
 
 _ID = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*(\.[a-z0-9]+(-[a-z0-9]+)*)*")
 LONGEST = 100

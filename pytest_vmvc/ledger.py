@@ -226,9 +226,6 @@ def encode(record: Record) -> bytes:
     Text that is not Unicode (undecodable bytes of a command line) is written with its escapes.
     Raises `LedgerError` for NaN and infinity: JSON has neither.
     """
-    if isinstance(record, Observation) and _is_finite(record):
-        with suppress(UnicodeEncodeError):  # there may be a million of them
-            return msgspec.json.encode(record)
     plain = msgspec.to_builtins(record)
     if (where := _not_finite(plain)) is not None:
         raise LedgerError(
@@ -336,11 +333,6 @@ def _schema_of(line: bytes) -> int:
         if head.record == "run":
             return head.schema
     return 0
-
-
-def _is_finite(one: Observation) -> bool:
-    numbers = (one.value, one.dose, one.harness_cpu_s, *one.marks.values())
-    return all(math.isfinite(number) for number in numbers if isinstance(number, float))
 
 
 def _not_finite(value: object, where: str = "") -> str | None:

@@ -7,7 +7,7 @@ import platform
 import signal
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +16,7 @@ import msgspec
 
 from pytest_vmvc import process
 from pytest_vmvc.backends import control_group
-from pytest_vmvc.backends.base import Stopwatch, new_nonce
+from pytest_vmvc.backends.base import Stopwatch, Timed, new_nonce
 from pytest_vmvc.errors import (
     CommandTimedOut,
     EnvironmentDied,
@@ -37,7 +37,7 @@ SETTLE_S = 0.5
 POLL_S = 0.005
 
 
-class BareProcesses:
+class BareProcesses(Timed):
     """A control group and a folder; made by `BareProvider.launch`."""
 
     def __init__(self, name: str, folder: Path, group: control_group.Cgroup, facts: Facts) -> None:
@@ -45,21 +45,7 @@ class BareProcesses:
         self.facts = facts
         self._folder = folder
         self._group = group
-        self._watch = Stopwatch()
-
-    @property
-    def marks(self) -> Mapping[str, float]:
-        """Seconds since the request."""
-        return self._watch.marks
-
-    @property
-    def harness_cpu_s(self) -> float:
-        """CPU seconds of our own process until the first answer."""
-        return self._watch.harness_cpu_s
-
-    def mark(self, name: str) -> float:
-        """Add a mark now and return its seconds."""
-        return self._watch.mark(name)
+        self._stopwatch = Stopwatch()
 
     def run(self, argv: Sequence[str], *, timeout_s: float = 30.0, stdin: bytes = b"") -> Completed:
         """Run a command in the group, in its folder, which is TMPDIR too.

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 import secrets
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
-from pytest_vmvc.errors import Unavailable
+from pytest_vmvc.errors import Unavailable, VmvcError
 from pytest_vmvc.model import Completed, Facts, Kind, Usage
 from pytest_vmvc.resources import Resource
 
@@ -54,6 +54,44 @@ class Stopwatch:
             if name == "answer" or "answer" not in self.marks:
                 self.harness_cpu_s = self._cpu_clock() - self._cpu_start
         return self.marks[name]
+
+
+@contextmanager
+def ended_by(end: Callable[[BaseException | None], None]) -> Iterator[None]:
+    """Have what was started ended on leaving; ``end`` is told of the error that led there.
+
+    Where it fails as well, the first error tells more and gets the second as a note. The scope then
+    still holds what is left, for later nets.
+    """
+    try:
+        yield
+    except BaseException as error:
+        try:
+            end(error)
+        except VmvcError as second:
+            error.add_note(str(second))
+        raise
+    end(None)
+
+
+class Timed:
+    """A base of environments: what the stopwatch of their launch says."""
+
+    _stopwatch: Stopwatch
+
+    @property
+    def marks(self) -> Mapping[str, float]:
+        """Seconds since the request, ascending."""
+        return dict(sorted(self._stopwatch.marks.items(), key=lambda mark: mark[1]))
+
+    @property
+    def harness_cpu_s(self) -> float:
+        """CPU seconds of our own process from the request to the first answer."""
+        return self._stopwatch.harness_cpu_s
+
+    def mark(self, name: str) -> float:
+        """Add a mark now, on the stopwatch of its launch, and return its seconds."""
+        return self._stopwatch.mark(name)
 
 
 class Environment(Protocol):

@@ -9,6 +9,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
+from pytest_vmvc.backends.base import Stopwatch, ended_by
 from pytest_vmvc.backends.docker_container import USAGE_DEFINITION, Container
 from pytest_vmvc.backends.docker_engine import Engine, engine_summary, runtime_gap
 from pytest_vmvc.backends.docker_images import (
@@ -25,7 +26,7 @@ from pytest_vmvc.backends.docker_start import READINESS, ContainerSpec, limits_g
 from pytest_vmvc.backends.optional import Acquire, Arrival, Configuration, Destination, Laden, Shape
 from pytest_vmvc.backends.ready import words
 from pytest_vmvc.backends.second_engine import second_engine
-from pytest_vmvc.errors import LaunchFailed, LaunchTimedOut, NoUsage, Unavailable, VmvcError
+from pytest_vmvc.errors import LaunchFailed, LaunchTimedOut, NoUsage, Unavailable
 from pytest_vmvc.model import Artefact, Facts, Kind
 from pytest_vmvc.resources import Resource, RunScope
 
@@ -156,24 +157,19 @@ class DockerProvider:
         mine = {OWNER_LABEL: f"{owner.pid} {owner.started} {owner.boot_id}"}
         labels = {**self._scope.labels, **mine}
         resource = self._scope.hold("container", name)
-        unsure_s = APPEAR_S
-        try:
+        watch: Stopwatch | None = None
+
+        def end(error: BaseException | None) -> None:
+            failed = isinstance(error, LaunchFailed) and not isinstance(error, LaunchTimedOut)
+            sure = watch is not None or failed
+            self._destroy(resource, appear_s=0.0 if sure else APPEAR_S)
+
+        with ended_by(end):
             with self._engine.client() as client:
                 watch = start(client, self.spec, name=name, labels=labels, deadline_s=deadline_s)
-            unsure_s = 0.0
             yield Container(self._engine, name, facts, watch)
-        except BaseException as error:
-            if isinstance(error, LaunchFailed) and not isinstance(error, LaunchTimedOut):
-                unsure_s = 0.0
-            try:
-                self._destroy(resource, appear_s=unsure_s)
-            except VmvcError as second:
-                # The first error tells more; the scope still holds the container for later nets.
-                error.add_note(str(second))
-            raise
-        self._destroy(resource)
 
-    def _destroy(self, resource: Resource, *, appear_s: float = 0.0) -> None:
+    def _destroy(self, resource: Resource, *, appear_s: float) -> None:
         try:
             self._engine.check()  # one that hangs is found sooner than by waiting for the removal
         except Unavailable as gone:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Call:
-    """A POST to the API, whole: to send it takes a third of what it takes to make and send it."""
+    """A POST to the API, whole: most of what a request costs us is to make it."""
 
     def __init__(
         self,

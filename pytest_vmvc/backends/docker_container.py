@@ -15,7 +15,7 @@ import msgspec
 
 from pytest_vmvc import process
 from pytest_vmvc.backends import confinement, docker_checkpoint
-from pytest_vmvc.backends.base import Stopwatch, new_nonce
+from pytest_vmvc.backends.base import Stopwatch, Timed, new_nonce
 from pytest_vmvc.backends.cgroup import cgroup_usage
 from pytest_vmvc.backends.docker_account import account, daemons, memory, shim
 from pytest_vmvc.backends.docker_call import Call
@@ -66,28 +66,14 @@ done
 exit 0"""
 
 
-class Container:
+class Container(Timed):
     """A started container; made by `DockerProvider.launch`."""
 
     def __init__(self, engine: Engine, name: str, facts: Facts, watch: Stopwatch) -> None:
         self.name = name
         self._engine = engine
         self._facts = facts
-        self._watch = watch
-
-    @property
-    def marks(self) -> Mapping[str, float]:
-        """Seconds since the request: created, started, answer."""
-        return self._watch.marks
-
-    @property
-    def harness_cpu_s(self) -> float:
-        """CPU seconds of our own process until the first answer."""
-        return self._watch.harness_cpu_s
-
-    def mark(self, name: str) -> float:
-        """Add a mark now, on the stopwatch of its launch, and return its seconds."""
-        return self._watch.mark(name)
+        self._stopwatch = watch
 
     @cached_property
     def host_pid(self) -> int:

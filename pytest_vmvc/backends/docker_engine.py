@@ -132,7 +132,7 @@ class Engine:
         # The SDK writes int, and hands the number to a socket: fractions are fine.
         client = APIClient(**self._address, version=version, timeout=timeout_s)  # type: ignore[arg-type]
         # What the environment says of the web's certificates is not the engine's, and no proxy
-        # leads to a socket: asking for it would take a quarter of our own time in a start.
+        # leads to a socket: asking for it would be a good part of our own time in a start.
         local = urlsplit(self.url).scheme == "unix"
         client.trust_env = client.trust_env and not local and not self._address.get("tls")
         client.headers.update(self._headers)

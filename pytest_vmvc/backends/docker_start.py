@@ -82,9 +82,9 @@ def start(
 ) -> Stopwatch:
     """Create and start a container and wait for its first answer.
 
-    Marks, ascending: created, started (the start request has returned) and answer, which may come
-    before it. Raises `LaunchFailed`, `LaunchTimedOut`, and `Unavailable` without the image;
-    whatever exists by then stays.
+    Marks: created, started (the start request has returned) and answer, which may come before it.
+    Raises `LaunchFailed`, `LaunchTimedOut`, and `Unavailable` without the image; whatever exists by
+    then stays.
     """
     from requests import Timeout
 
@@ -151,7 +151,6 @@ def start(
             if spec.ready
             else "its payload must print the nonce and go on running",
         )
-    watch.marks = dict(sorted(watch.marks.items(), key=lambda mark: mark[1]))
     return watch
 
 

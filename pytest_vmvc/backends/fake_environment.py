@@ -17,7 +17,7 @@ from typing import Literal
 import msgspec
 
 from pytest_vmvc import process
-from pytest_vmvc.backends.base import Stopwatch
+from pytest_vmvc.backends.base import Stopwatch, Timed
 from pytest_vmvc.backends.optional import Account, Memory
 from pytest_vmvc.errors import CommandTimedOut, EnvironmentDied
 from pytest_vmvc.model import Completed, Facts, Usage
@@ -81,7 +81,7 @@ class FakeLaunch:
             raise ValueError(f"marks must ascend and end with an answer: {dict(self.marks)}")
 
 
-class FakeEnvironment:
+class FakeEnvironment(Timed):
     """A folder that stands for a container or a machine; made by `FakeProvider.launch`."""
 
     def __init__(
@@ -97,7 +97,7 @@ class FakeEnvironment:
     ) -> None:
         self.name = name
         self.facts = facts
-        self._watch = watch
+        self._stopwatch = watch
         self._clock = clock
         self._plan = plan
         self._memory_bytes = memory_bytes
@@ -108,23 +108,9 @@ class FakeEnvironment:
         self._dead = False
 
     @property
-    def marks(self) -> Mapping[str, float]:
-        """Seconds since the request on the virtual clock."""
-        return self._watch.marks
-
-    @property
     def folder(self) -> Path:
         """Its inside."""
         return Path(self._folder.name)
-
-    @property
-    def harness_cpu_s(self) -> float:
-        """CPU seconds of our own process until the first answer."""
-        return self._watch.harness_cpu_s
-
-    def mark(self, name: str) -> float:
-        """Add a mark now, on the stopwatch of its launch, and return its seconds."""
-        return self._watch.mark(name)
 
     def alive(self) -> bool:
         """Whether nobody has ended it."""

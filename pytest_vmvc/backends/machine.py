@@ -16,7 +16,7 @@ import psutil
 from pytest_vmvc.backends import confinement, footprint
 from pytest_vmvc.backends import ready as readiness
 from pytest_vmvc.backends.agent import AgentChannel
-from pytest_vmvc.backends.base import Stopwatch
+from pytest_vmvc.backends.base import Stopwatch, Timed
 from pytest_vmvc.backends.console import KEPT_BYTES, Console, one_line
 from pytest_vmvc.backends.linked_disk import GUEST_WRITE, GUEST_WRITE_FILE, LinkedDisk
 from pytest_vmvc.backends.machine_account import account, memory
@@ -68,7 +68,7 @@ REACHED = {
 """How far a start came that is not over, by its last mark."""
 
 
-class QemuMachine:
+class QemuMachine(Timed):
     """A started machine; made by `running`."""
 
     def __init__(
@@ -89,7 +89,7 @@ class QemuMachine:
         self._facts = facts
         self._known_facts: Facts | None = None
         self._forwards: dict[int, tuple[str, int]] = {}
-        self._watch = Stopwatch()
+        self._stopwatch = Stopwatch()
         self._child: subprocess.Popen[bytes] | None = None
         self._monitor: Monitor | None = None
         ours, self._theirs = zip(*(socket.socketpair() for _ in WIRES), strict=True)
@@ -112,7 +112,7 @@ class QemuMachine:
         fds = [*(end.fileno() for end in self._theirs), *inherit]
         try:
             with self._errors.open("wb") as errors:
-                self._watch = Stopwatch()
+                self._stopwatch = Stopwatch()
                 if self._disk is not None:
                     self._clone(self._disk)
                 self._child = subprocess.Popen(
@@ -124,13 +124,13 @@ class QemuMachine:
                     env=marked(),
                     start_new_session=True,
                 )
-                self._watch.mark("process")
+                self._stopwatch.mark("process")
         except (OSError, CommandFailed) as error:
             raise LaunchFailed(f"QEMU could not be started: {error}") from error
         # Only QEMU may hold these ends, so that they close when it ends.
         for end in self._theirs:
             end.close()
-        self._console.start(self._watch, texts=texts, first_byte=first_byte)
+        self._console.start(self._stopwatch, texts=texts, first_byte=first_byte)
 
     def _clone(self, disk: LinkedDisk) -> None:
         try:
@@ -140,7 +140,7 @@ class QemuMachine:
                 f"{self._name} got no linked clone of {disk.base}: {one_line(error.hint)}",
                 hint="free some space, or run `vmvc setup` if that file is gone",
             ) from error
-        self._watch.mark("created")
+        self._stopwatch.mark("created")
 
     @property
     def name(self) -> str:
@@ -158,20 +158,6 @@ class QemuMachine:
         if self._known_facts is None:
             self._known_facts = self._facts()
         return self._known_facts
-
-    @property
-    def marks(self) -> Mapping[str, float]:
-        """Seconds since the request, ascending."""
-        return dict(sorted(self._watch.marks.items(), key=lambda mark: mark[1]))
-
-    @property
-    def harness_cpu_s(self) -> float:
-        """CPU seconds of our own process until the first answer."""
-        return self._watch.harness_cpu_s
-
-    def mark(self, name: str) -> float:
-        """Add a mark now."""
-        return self._watch.mark(name)
 
     @property
     def monitor(self) -> Monitor:
@@ -285,7 +271,7 @@ class QemuMachine:
         except CommandTimedOut:
             seen = "its monitor is silent"
         if seen is None:
-            self._watch.mark("answer")
+            self._stopwatch.mark("answer")
             return
         if self._console.ended:
             raise self.failure()

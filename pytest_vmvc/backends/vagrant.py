@@ -9,8 +9,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from pytest_vmvc.backends import (
     libvirt,
     vagrant_boxes,
@@ -18,12 +16,13 @@ from pytest_vmvc.backends import (
     vagrant_login,
     vagrant_port,
 )
+from pytest_vmvc.backends.base import ended_by
 from pytest_vmvc.backends.console import one_line
 from pytest_vmvc.backends.optional import Acquire, Arrival, Destination, Shape
 from pytest_vmvc.backends.ready import Line, words
 from pytest_vmvc.backends.vagrant_boxes import ensure_box, remove_boxes
 from pytest_vmvc.backends.vagrant_diagnosis import INSTALL_HINT, vagrant_summary, versions
-from pytest_vmvc.backends.vagrant_login import answer_by_ssh, login
+from pytest_vmvc.backends.vagrant_login import login
 from pytest_vmvc.backends.vagrant_machine import VagrantMachine, usage_definition
 from pytest_vmvc.backends.vagrantfile import ACCELERATED, VagrantSpec, vagrantfile
 from pytest_vmvc.errors import (
@@ -31,7 +30,6 @@ from pytest_vmvc.errors import (
     CommandTimedOut,
     TeardownFailed,
     Unavailable,
-    VmvcError,
 )
 from pytest_vmvc.model import Artefact, Facts, Kind
 from pytest_vmvc.resources import Resource, RunScope
@@ -177,7 +175,11 @@ class VagrantProvider:
         folder.mkdir()
         command = VagrantCommand(folder, home=home, timeout_s=DESTROY_TIMEOUT_S)
         resource = self._scope.hold("domain", domain)
-        try:
+
+        def end(error: BaseException | None) -> None:
+            self._clear(command, resource, folder, broken=error is not None)
+
+        with ended_by(end):
             listens = self.spec.answers == "port" or isinstance(self.spec.ready, Line)
             with VagrantStart(command, listen=listens, ready=self.spec.ready) as start:
                 text = vagrantfile(
@@ -191,9 +193,8 @@ class VagrantProvider:
                 by_ssh = self.spec.answers == "ssh" and self.spec.ready is None
                 logs_in = self.spec.until == "login" or by_ssh
                 start.run(provider=self.spec.provider, deadline_s=deadline_s, returns=logs_in)
-                with login(command, folder) if logs_in else nullcontext() as connection:
-                    if connection is not None and "answer" not in start.stopwatch.marks:
-                        answer_by_ssh(connection, start.stopwatch)
+                logging_in = login(command, folder, start.stopwatch) if logs_in else nullcontext()
+                with logging_in as connection:
                     machine = VagrantMachine(
                         name=name,
                         domain=domain,
@@ -205,17 +206,9 @@ class VagrantProvider:
                         yield machine
                     finally:
                         machine.close()
-        except BaseException as error:
-            try:
-                self._clear(command, resource, folder, broken=True)
-            except VmvcError as second:
-                # The first error tells more; the scope still holds the domain for later nets.
-                error.add_note(str(second))
-            raise
-        self._clear(command, resource, folder)
 
     def _clear(
-        self, command: VagrantCommand, resource: Resource, folder: Path, *, broken: bool = False
+        self, command: VagrantCommand, resource: Resource, folder: Path, *, broken: bool
     ) -> None:
         if broken:  # as quick as can be: somebody may wait for the end of an interrupted run
             libvirt.destroy(resource.name)
@@ -228,15 +221,7 @@ class VagrantProvider:
 
     def shaped(self, shape: Shape) -> VagrantProvider:
         """The same box in another shape; any port can be reached. Raises `Unavailable`."""
-        shape.check_for_machine()
-        if shape.balloon:
-            raise Unavailable("the balloon of a Vagrant machine is its provider's affair")
-        spec = msgspec.structs.replace(
-            self.spec,
-            memory_bytes=shape.memory_bytes or self.spec.memory_bytes,
-            vcpus=int(shape.vcpus or self.spec.vcpus),
-        )
-        return VagrantProvider(spec, self._scope)
+        return VagrantProvider(self.spec.shaped(shape), self._scope)
 
     def bound(self, spec: VagrantSpec) -> VagrantProvider:
         """A provider of another specification in the same run."""

@@ -17,7 +17,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from pytest_vmvc import process
-from pytest_vmvc.backends import libvirt
+from pytest_vmvc.backends import libvirt, vagrant_providers
 from pytest_vmvc.backends.base import Progress
 from pytest_vmvc.errors import (
     BuildFailed,
@@ -35,7 +35,7 @@ METADATA_BYTES = 1 << 20
 READ_BYTES = 1 << 20
 OWN_BOXES = "vmvc-VAGRANTSLASH-"
 """How the names of our boxes begin where Vagrant makes file and volume names of them."""
-FORMATS = ("libvirt",)
+FORMATS = vagrant_providers.box_formats(vagrant_providers.LIBVIRT)
 """Providers whose boxes are wanted unless others are named; none of them: any box will do."""
 
 SYSTEM_PLUGINS = (Path("/usr/share/vagrant-plugins/plugins.d"),)
@@ -52,7 +52,7 @@ def user_home() -> Path:
     return Path("~/.vagrant.d").expanduser()
 
 
-def plugin_file(plugin: str = "vagrant-libvirt") -> Path | None:
+def plugin_file(plugin: str = vagrant_providers.PLUGIN) -> Path | None:
     """Find where a provider's plugin is registered; None where it is not installed."""
     for folder in SYSTEM_PLUGINS:
         if (folder / f"{plugin}.json").is_file():

@@ -14,6 +14,7 @@ from pathlib import Path
 from vagrant import Vagrant
 
 from pytest_vmvc import process
+from pytest_vmvc.backends.vagrant_providers import LIBVIRT
 from pytest_vmvc.errors import CommandFailed, Unavailable
 from pytest_vmvc.resources import marked
 
@@ -42,7 +43,7 @@ class VagrantCommand(Vagrant):
         *,
         home: Path,
         timeout_s: float = COMMAND_TIMEOUT_S,
-        provider: str = "libvirt",
+        provider: str = LIBVIRT,
     ) -> None:
         super().__init__(root=str(root))  # type: ignore[no-untyped-call] # library
         self._timeout_s = timeout_s
@@ -127,7 +128,7 @@ class VagrantCommand(Vagrant):
             raise Unavailable("vagrant is not installed", hint="run `vmvc setup`") from error
 
 
-def environment(home: Path, folder: Path, provider: str = "libvirt") -> Mapping[str, str]:
+def environment(home: Path, folder: Path, provider: str = LIBVIRT) -> Mapping[str, str]:
     """Settings that keep the user's own Vagrant out of it, and Vagrant off the network."""
     return {
         "VAGRANT_HOME": str(home),

@@ -18,7 +18,7 @@ INSTALL_HINT = (
 
 def versions() -> str:
     """Name Vagrant, its plugin, libvirt and QEMU, each with its version."""
-    vagrant, plugin = _vagrant_versions("vagrant-libvirt")
+    vagrant, plugin = _vagrant_versions(vagrant_providers.PLUGIN)
     return f"Vagrant {vagrant}, vagrant-libvirt {plugin}, {libvirt.versions()}"
 
 
@@ -34,7 +34,7 @@ def _vagrant_versions(plugin: str) -> tuple[str, str]:
     """Ask Vagrant for its own version and a plugin's; seconds, as each is a Ruby."""
     from pytest_vmvc.backends.vagrant_command import VagrantCommand
 
-    home = vagrant_boxes.prepare_home(any_plugin=plugin != "vagrant-libvirt")
+    home = vagrant_boxes.prepare_home(any_plugin=plugin != vagrant_providers.PLUGIN)
     command = VagrantCommand(home, home=home, timeout_s=VERSION_TIMEOUT_S)
     plugins = command.plugin_versions()
     return command.version(), plugins.get(plugin, "?")
@@ -55,7 +55,7 @@ def vagrant_summary() -> dict[str, Any]:
         summary["problem"] = str(Unavailable("vagrant is not installed", hint=INSTALL_HINT))
     else:
         try:
-            summary["vagrant"], plugin = _vagrant_versions("vagrant-libvirt")
+            summary["vagrant"], plugin = _vagrant_versions(vagrant_providers.PLUGIN)
             if vagrant_boxes.plugin_file() is not None:
                 summary["providers"] = [f"libvirt (vagrant-libvirt {plugin})"]
         except VmvcError as error:

@@ -9,15 +9,13 @@ from pathlib import Path
 
 import psutil
 
-from pytest_vmvc.backends import vagrant_boxes
+from pytest_vmvc.backends import vagrant_boxes, vagrant_providers
 from pytest_vmvc.backends.console import one_line
 from pytest_vmvc.errors import CommandFailed, CommandTimedOut, TeardownFailed, Unavailable
 from pytest_vmvc.resources import dead_runs, written_down
 
 DESTROY_TIMEOUT_S = 60.0
 """For `vagrant destroy`, and for what `vagrant status` says of it."""
-REAPED_ELSEWHERE = "libvirt"
-"""The provider whose machines are found and ended without Vagrant."""
 GONE = "not_created"
 LEAST_ID = 8
 """Signs of an id that no other process has in its arguments by chance."""
@@ -86,7 +84,7 @@ def leftovers() -> set[Path]:
         folder
         for place in places
         for folder in _found(place, NAMES)
-        if any(provider != REAPED_ELSEWHERE for provider, _ in _noted(folder))
+        if any(provider != vagrant_providers.LIBVIRT for provider, _ in _noted(folder))
     }
 
 

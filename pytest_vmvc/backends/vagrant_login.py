@@ -23,8 +23,11 @@ READINESS = (
 
 
 @contextmanager
-def login(command: VagrantCommand, folder: Path) -> Iterator[SshConnection]:
-    """Log in as `vagrant ssh-config` says; raises `LaunchFailed` and `LaunchTimedOut`."""
+def login(command: VagrantCommand, folder: Path, stopwatch: Stopwatch) -> Iterator[SshConnection]:
+    """Log in as `vagrant ssh-config` says, and have an answer if there was none before.
+
+    Raises `LaunchFailed` and `LaunchTimedOut`.
+    """
     try:
         config = parse_ssh_config(command.ssh_config())  # type: ignore[no-untyped-call] # library
     except CommandTimedOut as error:
@@ -38,13 +41,15 @@ def login(command: VagrantCommand, folder: Path) -> Iterator[SshConnection]:
     connection = SshConnection(config, folder)
     try:
         connection.open(timeout_s=LOGIN_TIMEOUT_S)
+        if "answer" not in stopwatch.marks:
+            _answer(connection, stopwatch)
         yield connection
     finally:
         connection.close()
 
 
-def answer_by_ssh(connection: SshConnection, stopwatch: Stopwatch) -> None:
-    """Have a nonce echoed, and mark it as the answer; raises `LaunchFailed`."""
+def _answer(connection: SshConnection, stopwatch: Stopwatch) -> None:
+    """Have a nonce echoed, and mark it as the answer."""
     nonce = new_nonce()
     done = connection.run(["echo", f"vmvc:nonce {nonce}"], timeout_s=LOGIN_TIMEOUT_S)
     if nonce.encode() not in ANSWER.findall(done.stdout):

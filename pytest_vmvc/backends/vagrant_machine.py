@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import select
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final
 
@@ -13,7 +13,7 @@ import psutil
 
 from pytest_vmvc import process
 from pytest_vmvc.backends import confinement, footprint, libvirt
-from pytest_vmvc.backends.base import Stopwatch
+from pytest_vmvc.backends.base import Stopwatch, Timed
 from pytest_vmvc.backends.ssh import SshConnection
 from pytest_vmvc.errors import CommandTimedOut, EnvironmentDied, Unavailable
 from pytest_vmvc.model import Completed, Facts, Usage
@@ -33,7 +33,7 @@ def usage_definition() -> str:
     return USAGE_PSS if os.geteuid() == 0 else USAGE_RSS
 
 
-class SshMachine:
+class SshMachine(Timed):
     """A machine that has given its first answer, whichever provider runs it."""
 
     def __init__(
@@ -66,20 +66,6 @@ class SshMachine:
     def facts(self) -> Facts:
         """Provenance, complete."""
         return self._facts
-
-    @property
-    def marks(self) -> Mapping[str, float]:
-        """Seconds since the request, ascending."""
-        return dict(sorted(self._stopwatch.marks.items(), key=lambda item: item[1]))
-
-    @property
-    def harness_cpu_s(self) -> float:
-        """CPU seconds of our own process until the first answer."""
-        return self._stopwatch.harness_cpu_s
-
-    def mark(self, name: str) -> float:
-        """Add a mark now, on the stopwatch of its launch, and return its seconds."""
-        return self._stopwatch.mark(name)
 
     def run(self, argv: Sequence[str], *, timeout_s: float = 30.0, stdin: bytes = b"") -> Completed:
         """Run a command inside as root; a non-zero exit status is data.

@@ -18,11 +18,11 @@ from pytest_vmvc.backends import (
     vagrant_index,
     vagrant_providers,
 )
-from pytest_vmvc.backends.base import Stopwatch
+from pytest_vmvc.backends.base import Stopwatch, ended_by
 from pytest_vmvc.backends.optional import Shape
 from pytest_vmvc.backends.ready import Line, words
 from pytest_vmvc.backends.ssh import SshConnection
-from pytest_vmvc.backends.vagrant_login import READINESS, answer_by_ssh, login
+from pytest_vmvc.backends.vagrant_login import READINESS, login
 from pytest_vmvc.backends.vagrant_machine import SshMachine, usage_definition
 from pytest_vmvc.backends.vagrantfile import VagrantSpec, plain_vagrantfile
 from pytest_vmvc.errors import (
@@ -31,7 +31,6 @@ from pytest_vmvc.errors import (
     NoUsage,
     Unavailable,
     UsageError,
-    VmvcError,
 )
 from pytest_vmvc.model import Facts, Kind, Tier, Usage
 from pytest_vmvc.resources import Resource, RunScope
@@ -174,15 +173,13 @@ class OtherVagrantProvider:
             folder, home=home, timeout_s=COMMAND_TIMEOUT_S, provider=spec.provider
         )
         resource = self._scope.hold(vagrant_index.KIND, str(folder))
-        try:
+        with ended_by(lambda _: self._clear(resource, folder)):
             folder.mkdir()
             text = plain_vagrantfile(spec, boot_timeout_s=deadline_s)
             (folder / "Vagrantfile").write_text(text, encoding="utf-8")
             with VagrantStart(command, listen=False, ready=spec.ready, gently=True) as start:
                 start.run(provider=spec.provider, deadline_s=deadline_s)
-                with login(command, folder) as connection:
-                    if "answer" not in start.stopwatch.marks:
-                        answer_by_ssh(connection, start.stopwatch)
+                with login(command, folder, start.stopwatch) as connection:
                     machine = OtherMachine(
                         folder=folder,
                         command=command,
@@ -194,14 +191,6 @@ class OtherVagrantProvider:
                         yield machine
                     finally:
                         machine.close()
-        except BaseException as error:
-            try:
-                self._clear(resource, folder)
-            except VmvcError as second:
-                # The first error tells more; the scope still holds the machine for later nets.
-                error.add_note(str(second))
-            raise
-        self._clear(resource, folder)
 
     def _clear(self, resource: Resource, folder: Path) -> None:
         vagrant_folder.destroy(folder)
@@ -211,18 +200,11 @@ class OtherVagrantProvider:
 
     def shaped(self, shape: Shape) -> OtherVagrantProvider:
         """The same box in another shape; any port can be reached. Raises `Unavailable`."""
-        shape.check_for_machine()
-        if shape.balloon:
-            raise Unavailable("the balloon of a Vagrant machine is its provider's affair")
+        spec = self.spec.shaped(shape)
         if self._known is None and (shape.memory_bytes or shape.vcpus):
             raise Unavailable(
-                f"whether Vagrant's provider {self.spec.provider} grants a size is not known"
+                f"whether Vagrant's provider {spec.provider} grants a size is not known"
             )
-        spec = msgspec.structs.replace(
-            self.spec,
-            memory_bytes=shape.memory_bytes or self.spec.memory_bytes,
-            vcpus=int(shape.vcpus or self.spec.vcpus),
-        )
         return OtherVagrantProvider(spec, self._scope)
 
 

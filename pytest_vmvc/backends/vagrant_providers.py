@@ -14,7 +14,9 @@ from pytest_vmvc.errors import CommandFailed, CommandTimedOut, Unavailable, Usag
 from pytest_vmvc.text import one_line
 
 LIBVIRT = "libvirt"
-"""The provider with a backend of its own."""
+"""The provider with a backend of its own; its machines are found and ended without Vagrant."""
+PLUGIN = "vagrant-libvirt"
+"""The gem that it is in."""
 NAME = re.compile(r"[a-z][a-z0-9_-]{0,39}")
 VERSION_TIMEOUT_S = 20.0
 LONGEST_VERSION = 80
@@ -45,9 +47,7 @@ class Known(msgspec.Struct, frozen=True, kw_only=True):
 _QEMU = ("qemu-system-x86_64", "--version")
 
 KNOWN: Mapping[str, Known] = {
-    LIBVIRT: Known(
-        hypervisor="QEMU", plugin="vagrant-libvirt", needs="virsh", version=_QEMU, is_qemu=True
-    ),
+    LIBVIRT: Known(hypervisor="QEMU", plugin=PLUGIN, needs="virsh", version=_QEMU, is_qemu=True),
     "virtualbox": Known(
         hypervisor="VirtualBox", needs="VBoxManage", version=("VBoxManage", "--version")
     ),

@@ -11,7 +11,9 @@ import msgspec
 
 from pytest_vmvc.backends import libvirt
 from pytest_vmvc.backends import ready as readiness
-from pytest_vmvc.errors import UsageError
+from pytest_vmvc.backends.optional import Shape
+from pytest_vmvc.backends.vagrant_providers import LIBVIRT
+from pytest_vmvc.errors import Unavailable, UsageError
 from pytest_vmvc.model import Tier
 from pytest_vmvc.resources import MARK
 
@@ -28,7 +30,7 @@ class VagrantSpec(msgspec.Struct, frozen=True, kw_only=True):
 
     box: str
     box_version: str | None = None
-    provider: str = "libvirt"
+    provider: str = LIBVIRT
     memory_bytes: int = 512 * _MIB
     vcpus: int = 1
     userland: str
@@ -44,6 +46,17 @@ class VagrantSpec(msgspec.Struct, frozen=True, kw_only=True):
     """Path of the ``.box`` the box was added from: what a user would fetch."""
     vagrantfile: Path | None = None
     """Folder with a Vagrantfile that is read before ours, which then names no box."""
+
+    def shaped(self, shape: Shape) -> VagrantSpec:
+        """The same box in another shape; any port can be reached. Raises `Unavailable`."""
+        shape.check_for_machine()
+        if shape.balloon:
+            raise Unavailable("the balloon of a Vagrant machine is its provider's affair")
+        return msgspec.structs.replace(
+            self,
+            memory_bytes=shape.memory_bytes or self.memory_bytes,
+            vcpus=int(shape.vcpus or self.vcpus),
+        )
 
 
 def ruby_string(text: str) -> str:

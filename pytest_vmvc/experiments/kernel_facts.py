@@ -28,6 +28,9 @@ HARDWARE = [
 PCI_DEVICE = re.compile(r"pci:v0{4}(\w{4})d0{4}(\w{4})")
 HOST = "host"
 
+SEEN_S = 5.0
+"""How long a process of the host may take to show its command line."""
+
 
 class KernelFacts:
     """N machines and N containers alive together, and one container of each other userland."""
@@ -166,10 +169,6 @@ def _pids_on_host(marker: str) -> list[int]:
         for process in psutil.process_iter(["cmdline"])
         if marker in (process.info["cmdline"] or [])
     ]
-
-
-SEEN_S = 5.0
-"""How long a process of the host may take to show its command line."""
 
 
 def _control() -> None:

@@ -204,7 +204,8 @@ def _command(nodeid: str) -> str:
 def _pair(log: RunLog, taken: Taken, results: Sequence[Result], pair: str, number: int) -> PairView:
     experiments = dict.fromkeys(result.experiment for result in results)
     metrics = {s.metric.name: s.metric for s in log.series if s.experiment in experiments}
-    seen = [o for name in experiments for on in {pair: 0, "": 0} for o in taken.get((name, on), ())]
+    places = dict.fromkeys((pair, ""))
+    seen = [o for name in experiments for on in places for o in taken.get((name, on), ())]
     lost = [m for m in log.missing if m.experiment in experiments and m.pair == pair]
     retried = [r for r in log.retries if r.experiment in experiments and r.pair == pair]
     scopes = [_scope(result) for result in results]

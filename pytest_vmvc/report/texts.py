@@ -11,7 +11,6 @@ from typing import Any, Final, Literal, TypeVar, get_args, get_origin, get_type_
 import msgspec
 
 T = TypeVar("T")
-REMEMBERED: Final = 1024
 _PLAIN: Final = (bool, int, float, enum.Enum, type(None))
 
 
@@ -47,21 +46,6 @@ def changed(value: T, change: Callable[[str], str], *, kept: Collection[str] = (
                     texts[name] = new
         found = msgspec.structs.replace(value, **texts) if texts else value
     return found  # type: ignore[no-any-return]  # of the type that came in
-
-
-def remembered(change: Callable[[str], str]) -> Callable[[str], str]:
-    """The same, quicker for texts that come again: a million records name a dozen subjects."""
-    known: dict[str, str] = {}
-
-    def find(text: str) -> str:
-        found = known.get(text)
-        if found is None:
-            found = change(text)
-            if len(known) < REMEMBERED:
-                known[text] = found
-        return found
-
-    return find
 
 
 @cache

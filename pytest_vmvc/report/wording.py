@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Final
 
 from pytest_vmvc.ledger import RunLog
@@ -19,7 +20,7 @@ from pytest_vmvc.model import (
     Tier,
     Verdict,
 )
-from pytest_vmvc.report.texts import changed, remembered
+from pytest_vmvc.report.texts import changed
 from pytest_vmvc.text import visible
 from pytest_vmvc.units import NBSP, quantity
 
@@ -49,7 +50,8 @@ _OPERATOR: Final = {"<": "<", "<=": "≤", ">": ">", ">=": "≥"}
 
 def visible_log(log: RunLog) -> RunLog:
     """The run with `visible` applied to every text in it."""
-    return changed(log, remembered(visible))
+    # A million records name a dozen subjects.
+    return changed(log, lru_cache(maxsize=1024)(visible))
 
 
 def scalar(value: Scalar, unit: str = "") -> str:

@@ -5,7 +5,6 @@ import re
 import socket
 import threading
 import time
-from collections.abc import Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -21,7 +20,7 @@ from pytest_vmvc.backends import (
     docker_reaper,
     docker_transport,
 )
-from pytest_vmvc.backends.base import Environment, Stopwatch
+from pytest_vmvc.backends.base import Stopwatch
 from pytest_vmvc.backends.docker import ContainerSpec, DockerProvider, DockerReaper
 from pytest_vmvc.backends.docker_call import Call
 from pytest_vmvc.backends.docker_engine import Deadline
@@ -36,8 +35,8 @@ from pytest_vmvc.errors import (
     TeardownFailed,
     Unavailable,
 )
-from pytest_vmvc.resources import LABEL, Resource, RunScope
-from pytest_vmvc.testing import ProviderContract
+from pytest_vmvc.resources import LABEL, RunScope
+from tests.backends.containers import ContainerContract
 from tests.backends.requests_of_a_start import around
 
 engine_test = pytest.mark.engine
@@ -67,13 +66,8 @@ def client(engine: docker.Engine):
 
 
 @engine_test
-class TestContract(ProviderContract):
-    def kill(self, env: Environment) -> None:
-        with docker.Engine().client() as client:
-            client.kill(env.name)
-
-    def leftovers(self) -> Sequence[Resource]:
-        return DockerReaper().inventory()
+class TestContract(ContainerContract):
+    pass
 
 
 # --- launching -----------------------------------------------------------------------------------
@@ -142,7 +136,7 @@ def test_a_start_is_three_requests_over_one_connection_and_the_stream(provider, 
         resource = provider._scope.hold("container", name)
         start(client, provider.spec, name=name, labels=provider._scope.labels, deadline_s=60)
         monkeypatch.undo()
-        provider._destroy(resource)
+        provider._destroy(resource, appear_s=0.0)
     assert asked == ["create", "attach", "start"]
     assert len(made) == 2
 

@@ -7,7 +7,7 @@ import pwd
 import shutil
 import signal
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import nullcontext, suppress
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,7 +20,6 @@ from pytest_vmvc.backends.base import Environment
 from pytest_vmvc.backends.docker import (
     ContainerSpec,
     DockerProvider,
-    DockerReaper,
     Engine,
     engine_summary,
     import_image,
@@ -29,9 +28,10 @@ from pytest_vmvc.backends.docker import (
 from pytest_vmvc.backends.docker_engine import Deadline, until
 from pytest_vmvc.backends.optional import Shape
 from pytest_vmvc.errors import Unavailable
-from pytest_vmvc.resources import Resource, RunScope
-from pytest_vmvc.testing import ProviderContract, scratch_run
+from pytest_vmvc.resources import RunScope
+from pytest_vmvc.testing import scratch_run
 from tests.backends.conftest import IMAGE
+from tests.backends.containers import ContainerContract
 
 pytestmark = pytest.mark.engine
 
@@ -155,14 +155,7 @@ def limits(provider: DockerProvider) -> bool:
     return bool(engine_summary()["cgroups"])
 
 
-class TestContract(ProviderContract):
-    def kill(self, env: Environment) -> None:
-        with Engine().client() as client:
-            client.kill(env.name)
-
-    def leftovers(self) -> Sequence[Resource]:
-        return DockerReaper().inventory()
-
+class TestContract(ContainerContract):
     def test_unread_standard_input_is_no_error(self, shared_env: Environment) -> None:
         # Without a look at what it prints: Podman 4.3 may lose that, its copies race.
         done = shared_env.run(["true"], stdin=b"x" * 500_000, timeout_s=self.command_s)

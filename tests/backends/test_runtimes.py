@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,17 +16,16 @@ from pytest_vmvc.backends.base import Environment
 from pytest_vmvc.backends.docker import (
     ContainerSpec,
     DockerProvider,
-    DockerReaper,
-    Engine,
     engine_summary,
     import_image,
 )
 from pytest_vmvc.backends.second_engine import second_engine, second_engine_gap
 from pytest_vmvc.digest import Digester
 from pytest_vmvc.errors import LaunchFailed
-from pytest_vmvc.resources import Resource, RunScope
+from pytest_vmvc.resources import RunScope
 from pytest_vmvc.subjects import catalog
-from pytest_vmvc.testing import ProviderContract, scratch_run
+from pytest_vmvc.testing import scratch_run
+from tests.backends.containers import ContainerContract
 from tests.faults.own_engine import OwnEngine, own_engine
 from tests.scratch import minimal_pair_or_skip
 
@@ -74,13 +73,8 @@ def broken_provider(engine: OwnEngine, run_scope: RunScope) -> DockerProvider:
     return under("crun", run_scope, argv=("false",))
 
 
-class TestContract(ProviderContract):
-    def kill(self, env: Environment) -> None:
-        with Engine().client() as client:
-            client.kill(env.name)
-
-    def leftovers(self) -> Sequence[Resource]:
-        return DockerReaper().inventory()
+class TestContract(ContainerContract):
+    pass
 
 
 def test_the_runtime_is_a_fact_and_what_the_engine_says(

@@ -10,7 +10,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +20,7 @@ import psutil
 
 from pytest_vmvc import process
 from pytest_vmvc.backends import control_group
-from pytest_vmvc.backends.base import ANSWER, PAYLOAD, Provider, Stopwatch, new_nonce
+from pytest_vmvc.backends.base import ANSWER, PAYLOAD, Provider, Stopwatch, Timed, new_nonce
 from pytest_vmvc.errors import (
     CommandFailed,
     EnvironmentDied,
@@ -49,7 +49,7 @@ INSIDE = ("/bin/env", "-i", "PATH=/bin", "HOME=/")
 """Nothing of the host's environment is seen inside."""
 
 
-class UnshareContainer:
+class UnshareContainer(Timed):
     """A first process in namespaces of its own; made by `UnshareProvider.launch`."""
 
     def __init__(
@@ -57,24 +57,10 @@ class UnshareContainer:
     ) -> None:
         self.name = name
         self.facts = facts
-        self._watch = watch
+        self._stopwatch = watch
         self._group = group
         self._pid = pid
         self._end = os.pidfd_open(pid)
-
-    @property
-    def marks(self) -> Mapping[str, float]:
-        """Seconds since the request."""
-        return self._watch.marks
-
-    @property
-    def harness_cpu_s(self) -> float:
-        """CPU seconds of our own process until the first answer."""
-        return self._watch.harness_cpu_s
-
-    def mark(self, name: str) -> float:
-        """Add a mark now and return its seconds."""
-        return self._watch.mark(name)
 
     def run(self, argv: Sequence[str], *, timeout_s: float = 30.0, stdin: bytes = b"") -> Completed:
         """Run a command in the namespaces of the first process.
