@@ -102,7 +102,7 @@ class ProviderContract:
     """Deadline of a launch that should succeed (that of ``shared_env`` is `SHARED_LAUNCH_S`)."""
     command_s = 30.0
     """Deadline of a command that should end."""
-    deadline_launch_s = 0.001
+    deadline_launch_s = 1e-6
     """A deadline that no launch can meet."""
     bound_s = 30.0
     """Within this, anything that goes wrong is over: the failed launch, the ended command."""

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import psutil
 
-from pytest_vmvc.backends import vagrant_boxes, vagrant_providers
+from pytest_vmvc.backends import vagrant_boxes
 from pytest_vmvc.backends.console import one_line
+from pytest_vmvc.backends.vagrant_providers import LIBVIRT
 from pytest_vmvc.errors import CommandFailed, CommandTimedOut, TeardownFailed, Unavailable
 from pytest_vmvc.resources import dead_runs, written_down
 
@@ -84,7 +85,7 @@ def leftovers() -> set[Path]:
         folder
         for place in places
         for folder in _found(place, NAMES)
-        if any(provider != vagrant_providers.LIBVIRT for provider, _ in _noted(folder))
+        if any(provider != LIBVIRT for provider, _ in _noted(folder))
     }
 
 

@@ -54,7 +54,7 @@ end
 def _nobody_else_reaps() -> Iterator[None]:
     """As of a provider without a backend of its own; of libvirt, its logs would stay."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(vagrant_folder, "REAPED_ELSEWHERE", "")
+        patch.setattr(vagrant_folder, "LIBVIRT", "")
         yield
     for log in libvirt.LOGS.glob("vmvc-r*_default.log"):  # libvirt's own backend has another name
         libvirt.remove_log(log.stem)

@@ -163,6 +163,7 @@ class UnshareProvider:
         Raises `LaunchFailed` and `LaunchTimedOut`, and `TeardownFailed` on leaving.
         """
         self.prepare()
+        until = time.monotonic() + deadline_s
         name, nonce, watch = self._scope.new_name(), new_nonce(), Stopwatch()
         with self._root(name) as root, control_group.made(self._scope, name) as group:
             first = (*INSIDE, f"VMVC_NONCE={nonce}", *self._payload)
@@ -175,7 +176,7 @@ class UnshareProvider:
                 start_new_session=True,
             )
             try:
-                await_answer(child, nonce, name, deadline_s)
+                await_answer(child, nonce, name, until)
                 watch.mark("answer")
                 (pid,) = (one.pid for one in psutil.Process(child.pid).children())
                 container = UnshareContainer(name, self.facts, watch, group, pid)
@@ -241,18 +242,18 @@ class RootReaper:
             raise TeardownFailed(f"{root} is still there", hint=str(error)) from error
 
 
-def await_answer(child: subprocess.Popen[bytes], nonce: str, name: str, deadline_s: float) -> None:
-    """Read what the first process prints until it has said the nonce.
+def await_answer(child: subprocess.Popen[bytes], nonce: str, name: str, until: float) -> None:
+    """Read what the first process prints until it has said the nonce; ``until`` is monotonic.
 
     Raises `LaunchTimedOut`, and `LaunchFailed` where it ends instead.
     """
     assert child.stdout
     assert child.stderr
-    until, said = time.monotonic() + deadline_s, b""
+    said = b""
     while True:
-        left_s = max(0.0, until - time.monotonic())
-        if not select.select([child.stdout], [], [], left_s)[0]:
-            raise LaunchTimedOut(f"{name} gave no answer within {deadline_s:g} s")
+        left_s = until - time.monotonic()
+        if left_s <= 0 or not select.select([child.stdout], [], [], left_s)[0]:
+            raise LaunchTimedOut(f"{name} gave no answer within its deadline")
         data = os.read(child.stdout.fileno(), 4096)
         said += data
         if (found := re.search(ANSWER, said)) and found[1] == nonce.encode():
