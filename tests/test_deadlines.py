@@ -15,6 +15,7 @@ OURS = {
     "pytest_vmvc/backends/agent.py:AgentChannel._receive": "`_arm` has set what is left",
     "pytest_vmvc/backends/agent.py:AgentChannel._send": "its callers have armed the socket",
     "pytest_vmvc/backends/console.py:Console._read": "a thread of its own: QEMU's end, or `close`",
+    "pytest_vmvc/backends/docker_forward.py:Forward._await_ready": "the selector says: readable",
     "pytest_vmvc/backends/docker_start.py:start": "its thread reads until the start's deadline",
     "pytest_vmvc/backends/docker_stream.py:Stream.send.write": "a daemon thread, ended by `shut`",
     "pytest_vmvc/backends/file_server.py:serving": "its loop looks every `POLL_S`",
@@ -50,6 +51,7 @@ OURS = {
 """Those of the product that end all the same, and why."""
 
 TESTS = {
+    "tests/backends/test_engine_by_ssh.py:test_it_ends_with_a_process_that_was_killed": "killed",
     "tests/backends/test_qemu.py:"
     "TestTrouble.test_one_that_is_dead_has_no_figures_though_nobody_has_waited_for_it": "killed",
     "tests/backends/test_qemu.py:"

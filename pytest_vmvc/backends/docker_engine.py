@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from pytest_vmvc import text
+from pytest_vmvc.backends.docker_forward import forward
 from pytest_vmvc.errors import InfrastructureError, Unavailable
 
 if TYPE_CHECKING:
@@ -26,11 +27,6 @@ FLOOR_S = 15.0
 RESTART_S = 10.0
 """How long an engine that has answered before, and then refuses, may take to be back."""
 CHUNK_BYTES = 1 << 16
-
-FORWARD = (
-    "forward its socket, `ssh -nNT -L /tmp/engine.sock:/var/run/docker.sock {host}`, and say "
-    "DOCKER_HOST=unix:///tmp/engine.sock"
-)
 
 one_line = partial(text.one_line, most=400)
 """The start of what an engine says, printable and without line breaks."""
@@ -92,12 +88,10 @@ class Engine:
                 found["base_url"] = context.Host
                 if context.TLSConfig is not None:
                     found["tls"] = context.TLSConfig
-            found["base_url"] = parse_host(found["base_url"], tls=bool(found.get("tls")))
             if found["base_url"].startswith("ssh://"):
-                raise Unavailable(
-                    f"the container engine at {found['base_url']} is not reached by ssh from here",
-                    hint=FORWARD.format(host=urlsplit(found["base_url"]).hostname or "HOST"),
-                )
+                forward(found["base_url"])
+            else:
+                found["base_url"] = parse_host(found["base_url"], tls=bool(found.get("tls")))
         except (DockerException, ValueError, OSError) as error:
             raise Unavailable(
                 f"the address of the container engine is wrong: {cause(error)}",
@@ -110,12 +104,16 @@ class Engine:
         """Its address; raises `Unavailable` where that makes no sense."""
         return str(self._address["base_url"]).removeprefix("http+")
 
+    def _near(self) -> str:
+        """Where to connect, on this host or by TCP: the address but for one behind ssh."""
+        return forward(self.url).url() if self.url.startswith("ssh://") else self.url
+
     @cached_property
     def api_version(self) -> str:
         """The version of the API to speak; asks the engine once. Raises `Unavailable`."""
         from docker.constants import MINIMUM_DOCKER_API_VERSION
 
-        _reach(self.url)
+        _reach(self._near())
         with unavailable(), closing(self._made(MINIMUM_DOCKER_API_VERSION, PROBE_S)) as client:
             return str(client.version(api_version=False)["ApiVersion"])
 
@@ -129,11 +127,16 @@ class Engine:
     def _made(self, version: str, timeout_s: float) -> APIClient:
         from docker import APIClient
 
+        near = self._near()
         # The SDK writes int, and hands the number to a socket: fractions are fine.
-        client = APIClient(**self._address, version=version, timeout=timeout_s)  # type: ignore[arg-type]
+        client = APIClient(
+            **{**self._address, "base_url": near},
+            version=version,
+            timeout=timeout_s,  # type: ignore[arg-type]
+        )
         # What the environment says of the web's certificates is not the engine's, and no proxy
         # leads to a socket: asking for it would be a good part of our own time in a start.
-        local = urlsplit(self.url).scheme == "unix"
+        local = near.startswith("unix://")
         client.trust_env = client.trust_env and not local and not self._address.get("tls")
         client.headers.update(self._headers)
         return client
@@ -151,9 +154,9 @@ class Engine:
         version = self.api_version
         if self._lost:
             self.check()  # else every call would wait for its own deadline
-        client = self._made(version, timeout_s)
-        if urlsplit(self.url).scheme == "unix":
-            client.mount("http+docker://", UnixAdapter(f"http+{self.url}"))
+        client, near = self._made(version, timeout_s), self._near()
+        if near.startswith("unix://"):
+            client.mount("http+docker://", UnixAdapter(f"http+{near}"))
         try:
             yield client
         except broken as error:
@@ -174,22 +177,21 @@ class Engine:
         """
         deadline = Deadline(0.0 if self._lost else RESTART_S)
         self._lost = True
-        until(partial(_listens, self.url), deadline)
-        _reach(self.url)
+        until(self._listens, deadline)
+        _reach(self._near())
         self._ping()
         self._lost = False
+
+    def _listens(self) -> bool:
+        try:
+            _reach(self._near())
+        except Unavailable:
+            return False
+        return True
 
     def _ping(self) -> None:
         with unavailable(), closing(self._made(self.api_version, PROBE_S)) as client:
             client.ping()
-
-
-def _listens(url: str) -> bool:
-    try:
-        _reach(url)
-    except Unavailable:
-        return False
-    return True
 
 
 def _reach(url: str) -> None:

@@ -117,9 +117,3 @@ def test_one_without_our_certificate_is_not_available(tunnel, certificates, run_
     gap = provider.probe()
     assert gap is not None
     assert "the container engine" in str(gap)
-
-
-def test_one_by_ssh_is_told_how_to_be_reached(monkeypatch):
-    monkeypatch.setenv("DOCKER_HOST", "ssh://me@far.example")
-    with pytest.raises(Unavailable, match=r"ssh -nNT -L .*:/var/run/docker.sock far.example"):
-        _ = Engine().url

@@ -39,12 +39,19 @@ PermitRootLogin yes
 UseDNS no
 """
 
-# The account and the folder that it takes its privileges off with, for its own eyes only.
+# The account and the folder that it takes its privileges off with, for its own eyes only. Of what
+# else is in /run it sees the engine's socket.
 INSIDE = """set -e
 mount --make-rprivate /
 mount --bind "$0/passwd" /etc/passwd
+exec 9</run
 mount -t tmpfs -o mode=0755 tmpfs /run
 mkdir /run/sshd
+if [ -S /proc/self/fd/9/docker.sock ]; then
+    touch /run/docker.sock
+    mount --no-canonicalize --bind /proc/self/fd/9/docker.sock /run/docker.sock
+fi
+exec 9<&-
 [ -z "$2" ] || hostname "$2"
 exec "$1" -D -e -f "$0/config"
 """
