@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
@@ -24,8 +25,9 @@ from pytest_vmvc import ledger
 from pytest_vmvc.backends.docker import import_image
 from pytest_vmvc.backends.docker_engine import Engine
 from pytest_vmvc.backends.second_engine import second_engine_gap
+from pytest_vmvc.clean import sweep
 from pytest_vmvc.plugin import hosts
-from pytest_vmvc.resources import RunScope
+from pytest_vmvc.resources import FolderReaper, RunScope
 from pytest_vmvc.subjects import minimal
 from tests.faults.own_engine import OwnEngine, own_engine
 from tests.faults.sshd import Server, make_key, serving
@@ -229,6 +231,7 @@ def test_a_wire_that_is_cut_costs_one_host(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On planted subjects: what is real is the way to the hosts."""
+    before = folders()
     package = pytester.path / "lib" / "claims_of_ours"
     package.mkdir(parents=True)
     (package / "__init__.py").touch()
@@ -273,6 +276,15 @@ def test_a_wire_that_is_cut_costs_one_host(
     assert len(north.results) == 1
     assert north.end is None
     assert "LOST: it has not been heard of for 10 s" in line(said, "north (ssh=north, host ")
+    # The end of its server may have come to its watchdog as well: `vmvc clean` is the host's own.
+    monkeypatch.setenv("VMVC_STATE_DIR", str(servers["north"].folder / "state"))
+    sweep(use=[FolderReaper()])
+    assert folders() == before
+
+
+def folders() -> set[Path]:
+    """Of runs, whosever they are."""
+    return set(Path(tempfile.gettempdir()).glob("vmvc-r*"))
 
 
 def line(said: str, start: str) -> str:
