@@ -162,8 +162,8 @@ class Forward:
         except subprocess.TimeoutExpired:
             os.killpg(child.pid, 9)
             child.wait(END_S)
-            shutil.rmtree(Path(self._path).parent, ignore_errors=True)
         child.stdout.close()
+        shutil.rmtree(Path(self._path).parent, ignore_errors=True)  # where it was killed
 
 
 @cache
