@@ -127,6 +127,8 @@ class Engine:
     def _made(self, version: str, timeout_s: float) -> APIClient:
         from docker import APIClient
 
+        from pytest_vmvc.backends.docker_transport import UnixAdapter
+
         near = self._near()
         # The SDK writes int, and hands the number to a socket: fractions are fine.
         client = APIClient(
@@ -138,6 +140,8 @@ class Engine:
         # leads to a socket: asking for it would be a good part of our own time in a start.
         local = near.startswith("unix://")
         client.trust_env = client.trust_env and not local and not self._address.get("tls")
+        if local:
+            client.mount("http+docker://", UnixAdapter(f"http+{near}"))
         client.headers.update(self._headers)
         return client
 
@@ -148,15 +152,11 @@ class Engine:
         Whatever breaks inside without the engine having said why, the engine itself is asked: where
         it has gone meanwhile, leaving raises `Unavailable` in place of the error.
         """
-        from pytest_vmvc.backends.docker_transport import UnixAdapter
-
         broken: tuple[type[Exception], ...] = (InfrastructureError, *api_errors())
         version = self.api_version
         if self._lost:
             self.check()  # else every call would wait for its own deadline
-        client, near = self._made(version, timeout_s), self._near()
-        if near.startswith("unix://"):
-            client.mount("http+docker://", UnixAdapter(f"http+{near}"))
+        client = self._made(version, timeout_s)
         try:
             yield client
         except broken as error:

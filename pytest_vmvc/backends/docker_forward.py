@@ -15,12 +15,12 @@ import time
 from functools import cache
 from pathlib import Path
 
+from pytest_vmvc import process
 from pytest_vmvc.errors import Unavailable
 from pytest_vmvc.text import one_line
 
 START_S = 30.0
 """For the login and the first answer from there."""
-END_S = 5.0
 LINE_KEPT = 300
 READ_BYTES = 4096
 SOCKET = "/var/run/docker.sock"
@@ -139,7 +139,8 @@ class Forward:
         until, said = time.monotonic() + START_S, b""
         with selectors.DefaultSelector() as selector:
             selector.register(self._child.stdout, selectors.EVENT_READ)
-            while selector.select(max(0.0, until - time.monotonic())):
+            # Whoever never stops talking has a deadline as well.
+            while (left_s := until - time.monotonic()) > 0 and selector.select(left_s):
                 data = os.read(self._child.stdout.fileno(), READ_BYTES)
                 said = (said + data)[-READ_BYTES:]
                 lines = said.decode(errors="replace").split("\n")
@@ -154,16 +155,8 @@ class Forward:
         if child is None:
             return
         atexit.unregister(self.close)
-        assert child.stdin is not None
-        assert child.stdout is not None
-        child.stdin.close()
-        try:
-            child.wait(END_S)
-        except subprocess.TimeoutExpired:
-            os.killpg(child.pid, 9)
-            child.wait(END_S)
-        child.stdout.close()
-        shutil.rmtree(Path(self._path).parent, ignore_errors=True)  # where it was killed
+        process.end_group(child)
+        shutil.rmtree(Path(self._path).parent, ignore_errors=True)
 
 
 @cache

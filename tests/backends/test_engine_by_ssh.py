@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from pytest_vmvc.backends import docker_forward
 from pytest_vmvc.backends.docker import ContainerSpec, DockerProvider, Engine
 from pytest_vmvc.backends.docker_engine import Deadline, engine_summary, until
 from pytest_vmvc.backends.docker_forward import Forward, forward
@@ -160,6 +161,13 @@ def test_one_whose_address_makes_no_sense_is_refused(far, address):
     far.setenv("DOCKER_HOST", address)
     with pytest.raises(Unavailable, match=r"is wrong: write ssh://\[USER@\]HOST"):
         _ = Engine().url
+
+
+def test_one_that_never_stops_talking_has_a_deadline(far, tmp_path):
+    (tmp_path / "bin" / "ssh").write_text("#!/bin/sh\nexec yes\n")
+    far.setattr(docker_forward, "START_S", 0.3)
+    with pytest.raises(Unavailable, match=r"no answer within 0\.3 s"):
+        _ = Engine().api_version
 
 
 def test_without_a_client_it_says_so(far, tmp_path):

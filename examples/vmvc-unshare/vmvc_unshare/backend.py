@@ -176,7 +176,7 @@ class UnshareProvider:
                 start_new_session=True,
             )
             try:
-                await_answer(child, nonce, name, until)
+                await_answer(child, nonce, name, until, deadline_s=deadline_s)
                 watch.mark("answer")
                 (pid,) = (one.pid for one in psutil.Process(child.pid).children())
                 container = UnshareContainer(name, self.facts, watch, group, pid)
@@ -242,7 +242,9 @@ class RootReaper:
             raise TeardownFailed(f"{root} is still there", hint=str(error)) from error
 
 
-def await_answer(child: subprocess.Popen[bytes], nonce: str, name: str, until: float) -> None:
+def await_answer(
+    child: subprocess.Popen[bytes], nonce: str, name: str, until: float, *, deadline_s: float
+) -> None:
     """Read what the first process prints until it has said the nonce; ``until`` is monotonic.
 
     Raises `LaunchTimedOut`, and `LaunchFailed` where it ends instead.
@@ -253,7 +255,7 @@ def await_answer(child: subprocess.Popen[bytes], nonce: str, name: str, until: f
     while True:
         left_s = until - time.monotonic()
         if left_s <= 0 or not select.select([child.stdout], [], [], left_s)[0]:
-            raise LaunchTimedOut(f"{name} gave no answer within its deadline")
+            raise LaunchTimedOut(f"{name} gave no answer within {deadline_s:g} s")
         data = os.read(child.stdout.fileno(), 4096)
         said += data
         if (found := re.search(ANSWER, said)) and found[1] == nonce.encode():
