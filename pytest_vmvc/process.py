@@ -11,6 +11,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from pytest_vmvc.errors import CommandFailed, CommandTimedOut, Unavailable
 from pytest_vmvc.model import Completed
@@ -36,12 +37,14 @@ def run(
     *,
     timeout_s: float,
     stdin: bytes = b"",
+    stdout: BinaryIO | None = None,
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
     check: bool = True,
 ) -> Completed:
     """Run a host command in its own process group and wait for it.
 
+    ``stdout``: a file to write its output to, as much as there is; without, it is returned.
     ``env`` is added to the caller's environment. Raises `Unavailable` when the program does not
     exist, `CommandTimedOut` after ``timeout_s`` seconds (the whole group is ended first),
     `CommandFailed` when it cannot be started or prints more than `OUTPUT_LIMIT_BYTES` (ended, too)
@@ -53,7 +56,7 @@ def run(
         child = subprocess.Popen(
             words,
             stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
+            stdout=stdout or subprocess.PIPE,
             stderr=subprocess.PIPE,
             env=marked(env),
             cwd=cwd,

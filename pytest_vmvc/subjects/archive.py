@@ -5,16 +5,20 @@ Entries are sorted, owned by root and dated 1970, so that the same files give th
 
 from __future__ import annotations
 
-import gzip
 import io
 import stat
 import tarfile
+import zlib
 from collections.abc import Iterable, Iterator
+from functools import partial
+from pathlib import Path
 from typing import BinaryIO
 
 import msgspec
 
 CPIO_END = "TRAILER!!!"
+CHUNK_BYTES = 1 << 20
+GZIP_WBITS = 16 + zlib.MAX_WBITS
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,9 +70,14 @@ def write_tar(entries: Iterable[Entry], target: BinaryIO) -> None:
             tar.addfile(member, io.BytesIO(entry.data))
 
 
-def packed_bytes(data: bytes) -> int:
-    """Bytes of it as it would be downloaded: gzip's, where that is less."""
-    return min(len(data), len(gzip.compress(data, mtime=0)))
+def packed_bytes(path: Path) -> int:
+    """Bytes of a file as it would be downloaded: gzip's, where that is less."""
+    gzip = zlib.compressobj(level=9, wbits=GZIP_WBITS)
+    with path.open("rb") as file:
+        packed = sum(
+            len(gzip.compress(data)) for data in iter(partial(file.read, CHUNK_BYTES), b"")
+        )
+    return min(path.stat().st_size, packed + len(gzip.flush()))
 
 
 def write_cpio(entries: Iterable[Entry], target: BinaryIO) -> None:

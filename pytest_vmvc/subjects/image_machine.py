@@ -194,10 +194,9 @@ def _kernel(progress: Progress) -> store.StoredArtefact:
             for name, data in {**spare, **wanted}.items():
                 (target / f"{name}.ko").write_bytes(data)
             (target / "load").write_text("".join(f"{name}\n" for name in wanted))
-            image = found.image.read_bytes()
-            data = vmlinux.unpacked(image) or image
-            (target / KERNEL).write_bytes(data)
-            return {"release": found.release, "fetch_bytes": str(packed_bytes(data))}
+            vmlinux.write_kernel(found.image, target / KERNEL)
+            fetched = packed_bytes(target / KERNEL)
+            return {"release": found.release, "fetch_bytes": str(fetched)}
 
     recipe = {**minimal.kernel_recipe(), "modules": " ".join((*MODULES, *SPARE_MODULES))}
     return store.built(f"{NAME}-kernel", recipe, fill)
@@ -279,7 +278,7 @@ def _initrd(
                 ],
                 initrd,
             )
-        return {"fetch_bytes": str(packed_bytes((target / INITRD).read_bytes()))}
+        return {"fetch_bytes": str(packed_bytes(target / INITRD))}
 
     recipe = {
         "busybox": store.sha256_of(busybox),

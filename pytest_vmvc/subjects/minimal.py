@@ -174,8 +174,7 @@ def pack_machine(busybox: Path, kernel: Kernel, target: Path) -> None:
             found = load_order(kernel.modules, [optional])
             load += found if optional in PANIC_MODULES else ()
             modules |= {name: data for name, data in found.items() if name not in modules}
-    image = kernel.image.read_bytes()
-    (target / KERNEL).write_bytes(vmlinux.unpacked(image) or image)
+    vmlinux.write_kernel(kernel.image, target / KERNEL)
     with (target / INITRD).open("wb") as initrd:
         write_cpio([*_tree(busybox), *machine_only(modules, load)], initrd)
 
@@ -192,10 +191,7 @@ def _build(target: Path, busybox: Path, progress: Progress) -> dict[str, str]:
         progress("pack image and initramfs", None)
         pack_image(busybox, target)
         pack_machine(busybox, kernel, target)
-    fetched = sum(
-        packed_bytes(data)
-        for data in ((target / KERNEL).read_bytes(), (target / INITRD).read_bytes())
-    )
+    fetched = sum(packed_bytes(target / name) for name in (KERNEL, INITRD))
     return {
         "kernel_release": kernel.release,
         "kernel_source": kernel.source,

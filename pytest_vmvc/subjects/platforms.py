@@ -63,11 +63,7 @@ def machine(platform: str) -> PlatformMachine:
             initrd.write(host.initrd.read_bytes())
             initrd.write(bytes(-initrd.tell() % 4))
             write_cpio(_entries(guest.rootfs), initrd)
-        packed = (
-            packed_bytes(data)
-            for data in (host.kernel.read_bytes(), (target / INITRD).read_bytes())
-        )
-        return {"fetch_bytes": str(sum(packed))}
+        return {"fetch_bytes": str(packed_bytes(host.kernel) + packed_bytes(target / INITRD))}
 
     recipe = {
         "kernel": host.kernel_digest,

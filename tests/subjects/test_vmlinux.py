@@ -10,8 +10,8 @@ import subprocess
 
 import pytest
 
+from pytest_vmvc import process
 from pytest_vmvc.subjects import minimal, vmlinux
-from pytest_vmvc.subjects.vmlinux import unpacked
 
 KERNEL = b"\x7fELF" + bytes(3000) + b"\x04\0\0\0\x08\0\0\0" + vmlinux.ENTRY_NOTE + bytes(8)
 
@@ -24,6 +24,13 @@ def boot_image(payload, *, size=None, sectors=3):
     head[vmlinux.MAGIC_AT : vmlinux.MAGIC_AT + 4] = vmlinux.MAGIC
     struct.pack_into("<II", head, vmlinux.PAYLOAD_AT, 100, len(payload))
     return bytes(head) + bytes(100) + payload + b"more code"
+
+
+def written(image, folder):
+    """What the machine is given."""
+    (folder / "boot").write_bytes(image)
+    vmlinux.write_kernel(folder / "boot", folder / "kernel")
+    return (folder / "kernel").read_bytes()
 
 
 def by(program):
@@ -44,8 +51,8 @@ def by(program):
     [by("lz4"), by("zstd"), gzip.compress, lzma.compress],
     ids=["lz4", "zstd", "gz", "xz"],
 )
-def test_the_kernel_is_taken_out_byte_for_byte(compress):
-    assert unpacked(boot_image(compress(KERNEL))) == KERNEL
+def test_the_kernel_is_taken_out_byte_for_byte(compress, tmp_path):
+    assert written(boot_image(compress(KERNEL)), tmp_path) == KERNEL
 
 
 @pytest.mark.parametrize(
@@ -63,13 +70,19 @@ def test_the_kernel_is_taken_out_byte_for_byte(compress):
     ],
     ids=["empty", "elf", "plain", "cut", "size", "no elf", "no entry", "short", "head"],
 )
-def test_what_is_no_such_image_is_left_alone(image):
-    assert unpacked(image) is None
+def test_what_is_no_such_image_is_left_alone(image, tmp_path):
+    assert written(image, tmp_path) == image
 
 
-def test_without_its_unpacker_an_image_is_left_alone(monkeypatch):
+def test_without_its_unpacker_an_image_is_left_alone(monkeypatch, tmp_path):
     monkeypatch.setitem(vmlinux.UNPACKERS, b"\x1f\x8b\x08", "vmvc-no-such-program")
-    assert unpacked(boot_image(gzip.compress(KERNEL))) is None
+    image = boot_image(gzip.compress(KERNEL))
+    assert written(image, tmp_path) == image
+
+
+def test_a_kernel_may_be_larger_than_what_a_command_may_print(monkeypatch, tmp_path):
+    monkeypatch.setattr(process, "OUTPUT_LIMIT_BYTES", len(KERNEL) - 1)
+    assert written(boot_image(by("zstd")(KERNEL)), tmp_path) == KERNEL
 
 
 @pytest.mark.machine
