@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 DISK_TIMEOUT_S = 60.0
 DISK_BYTES = 64 * 2**20
-CHUNK_BYTES = 16 * 2**20
+CHUNK_BYTES = 1 << 20
 SPARE_BYTES = 10**9
 """Left free on the disk, whatever is made on it."""
 REACH = """insmod /lib/modules/virtio_blk.ko

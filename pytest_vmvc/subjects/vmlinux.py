@@ -6,8 +6,10 @@ which it must have been built for (``CONFIG_PVH``, as distributions' kernels are
 
 from __future__ import annotations
 
-import mmap
+import shutil
 import struct
+from functools import partial
+from itertools import chain
 from pathlib import Path
 
 from pytest_vmvc import process
@@ -26,6 +28,7 @@ UNPACKERS: dict[bytes, str] = {
 MAGIC_AT, MAGIC = 0x202, b"HdrS"
 SECTORS_AT, PAYLOAD_AT, HEADER_BYTES = 0x1F1, 0x248, 0x250
 SECTOR_BYTES = 512
+CHUNK_BYTES = 1 << 20
 ELF = b"\x7fELF"
 ENTRY_NOTE = b"\x12\0\0\0Xen\0"
 """Type and owner of the ELF note that tells the PVH entry, XEN_ELFNOTE_PHYS32_ENTRY."""
@@ -37,25 +40,29 @@ def write_kernel(boot: Path, target: Path) -> None:
     The image as it is where it is no such image, holds no kernel that QEMU can enter, or the
     program that unpacks it is missing. Raises `CommandTimedOut`.
     """
-    image = boot.read_bytes()
-    if not _unpack(image, target):
-        target.write_bytes(image)
+    if not _unpack(_payload(boot), target):
+        shutil.copyfile(boot, target)
 
 
-def _unpack(image: bytes, target: Path) -> bool:
-    """Whether that went; a kernel is not held in memory, which would be the harness's largest."""
-    if len(image) < HEADER_BYTES or image[MAGIC_AT : MAGIC_AT + len(MAGIC)] != MAGIC:
-        return False
-    offset, length = struct.unpack_from("<II", image, PAYLOAD_AT)
-    begin = (image[SECTORS_AT] + 1) * SECTOR_BYTES + offset
-    payload = image[begin : begin + length]
+def _payload(boot: Path) -> bytes:
+    """The packed kernel and, in its last four bytes, its size; nothing where there is none."""
+    with boot.open("rb") as file:
+        head = file.read(HEADER_BYTES)
+        if len(head) < HEADER_BYTES or head[MAGIC_AT : MAGIC_AT + len(MAGIC)] != MAGIC:
+            return b""
+        offset, length = struct.unpack_from("<II", head, PAYLOAD_AT)
+        file.seek((head[SECTORS_AT] + 1) * SECTOR_BYTES + offset)
+        return file.read(length)
+
+
+def _unpack(payload: bytes, target: Path) -> bool:
+    """Whether that went; straight into the file, as a kernel would be the most that we hold."""
     program = next((name for start, name in UNPACKERS.items() if payload.startswith(start)), "")
     if not program:
         return False
-    # The size stands behind the payload, where no unpacker wants it: it may end with an error then.
-    size = int.from_bytes(payload[-4:], "little")
     try:
         with target.open("wb") as kernel:
+            # No unpacker wants the size behind the payload: it may end with an error.
             process.run(
                 [program, "-dcq"],
                 stdin=payload,
@@ -65,7 +72,17 @@ def _unpack(image: bytes, target: Path) -> bool:
             )
     except Unavailable:
         return False
-    if size == 0 or target.stat().st_size != size:
-        return False
-    with target.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as kernel:
-        return kernel[: len(ELF)] == ELF and kernel.find(ENTRY_NOTE) >= 0
+    size = int.from_bytes(payload[-4:], "little")
+    return target.stat().st_size == size and _can_be_entered(target)
+
+
+def _can_be_entered(kernel: Path) -> bool:
+    with kernel.open("rb") as file:
+        before = file.read(CHUNK_BYTES)
+        if not before.startswith(ELF):
+            return False
+        for data in chain([b""], iter(partial(file.read, CHUNK_BYTES), b"")):
+            if ENTRY_NOTE in before + data:
+                return True
+            before = data
+    return False

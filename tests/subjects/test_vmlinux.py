@@ -74,6 +74,12 @@ def test_what_is_no_such_image_is_left_alone(image, tmp_path):
     assert written(image, tmp_path) == image
 
 
+@pytest.mark.parametrize("chunk", range(16, 40))
+def test_the_entry_is_found_wherever_it_is(chunk, monkeypatch, tmp_path):
+    monkeypatch.setattr(vmlinux, "CHUNK_BYTES", chunk)
+    assert written(boot_image(gzip.compress(KERNEL)), tmp_path) == KERNEL
+
+
 def test_without_its_unpacker_an_image_is_left_alone(monkeypatch, tmp_path):
     monkeypatch.setitem(vmlinux.UNPACKERS, b"\x1f\x8b\x08", "vmvc-no-such-program")
     image = boot_image(gzip.compress(KERNEL))
