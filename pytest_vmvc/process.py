@@ -27,6 +27,9 @@ OUTPUT_LIMIT_BYTES = 64 << 20
 
 READ_BYTES = 1 << 16
 
+EXIT_STATUS = rb"([01]?\d?\d|2[0-4]\d|25[0-5])"
+"""A pattern of the exit statuses that there are, as a guest may write them."""
+
 
 class OutputTooLong(Exception):
     """A child printed more than `OUTPUT_LIMIT_BYTES`; it still runs."""

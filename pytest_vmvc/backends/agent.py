@@ -135,7 +135,7 @@ class _Reply:
         self.exit_status = -1
         # Numbers of a guest: so many digits and no more.
         self._header = re.compile(
-            rb"vmvc:done " + request_id + rb" (\d{1,3}) (\d{1,15}) (\d{1,15})\n"
+            rb"vmvc:done %s %s (\d{1,15}) (\d{1,15})\n" % (request_id, process.EXIT_STATUS)
         )
         self._buffer = bytearray()
         self._sizes: tuple[int, int] | None = None

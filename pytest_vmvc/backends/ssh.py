@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import os
-import secrets
 import selectors
 import shlex
-import signal
 import socket
 import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from pytest_vmvc import process
 from pytest_vmvc.backends.ssh_config import SshConfig
+from pytest_vmvc.backends.ssh_shell import KeptShell, ShellEnded, Unfinished, leave, new_token
 from pytest_vmvc.errors import (
     CommandTimedOut,
     EnvironmentDied,
@@ -52,6 +50,12 @@ for file in $(grep -l -- "$token" /proc/[0-9]*/cmdline 2>/dev/null); do
 done
 exit 0"""
 
+# By its number, which is that of its session and of its process group.
+END_SESSION = """read -r pid
+kill -s KILL -- "-$pid" 2>/dev/null
+kill -s KILL -- "$pid" 2>/dev/null
+exit 0"""
+
 
 class SshConnection:
     """One login; commands run over it as root. Close it when done."""
@@ -64,6 +68,7 @@ class SshConnection:
         self._known_hosts = folder / "known_hosts"
         self._master: subprocess.Popen[bytes] | None = None
         self._lock = threading.Lock()
+        self._shell = KeptShell(self._start)
 
     def open(self, *, timeout_s: float) -> None:
         """Log in; raises `LaunchTimedOut` or `LaunchFailed` with what ssh said."""
@@ -132,40 +137,66 @@ class SshConnection:
         Raises `CommandTimedOut` (the command is ended on the far side too) and `EnvironmentDied`
         when the connection is gone.
         """
-        token = f"vmvc-{secrets.token_hex(8)}"
+        words = tuple(argv)
         started = time.monotonic()
-        child = self._start(["sh", "-c", WRAPPER, token, *argv])
-        with _ended(child):
-            try:
-                out, err = process.communicate(child, stdin, timeout_s=timeout_s)
-            except subprocess.TimeoutExpired:
-                ended = self._end_command(token)
-                raise CommandTimedOut(
-                    f"`{process.shown(argv)}` did not end within {timeout_s:g} s in the machine",
-                    hint="it was ended there" if ended else NOT_ENDED,
-                ) from None
-            except process.OutputTooLong:
-                ended = self._end_command(token)
-                raise InfrastructureError(
-                    f"`{process.shown(argv)}` printed more than "
-                    f"{process.OUTPUT_LIMIT_BYTES >> 20} MiB in the machine",
-                    hint="it was ended there" if ended else NOT_ENDED,
-                ) from None
-        if child.returncode == SSH_FAILED and not self.connected():
-            said = err.decode(errors="replace").strip().splitlines()
-            hint = said[-1][:LINE_KEPT] if said else "its domain may have been destroyed"
-            master = self._master
-            if master is not None and master.poll() is None and not self._socket.exists():
-                hint = f"somebody has removed its socket {self._socket}"
-            raise EnvironmentDied(
-                f"the connection to the machine ended during `{process.shown(argv)}`", hint=hint
-            )
+        found = None if stdin else self._by_shell(words, timeout_s)
+        if found is None:
+            left_s = max(0.0, started + timeout_s - time.monotonic())
+            found = self._by_channel(words, timeout_s, left_s, stdin)
+        exit_status, out, err = found
         return Completed(
-            argv=tuple(argv),
-            exit_status=child.returncode,
+            argv=words,
+            exit_status=exit_status,
             stdout=out,
             stderr=err,
             duration_s=time.monotonic() - started,
+        )
+
+    def _by_channel(
+        self, argv: tuple[str, ...], timeout_s: float, left_s: float, stdin: bytes
+    ) -> tuple[int, bytes, bytes]:
+        token = new_token()
+        child = self._start(["sh", "-c", WRAPPER, token, *argv])
+        try:
+            out, err = process.communicate(child, stdin, timeout_s=left_s)
+        except (subprocess.TimeoutExpired, process.OutputTooLong) as error:
+            ended = self._end(END_COMMAND, token)
+            raise _given_up(argv, error, timeout_s, ended=ended) from None
+        finally:
+            leave(child)
+        if child.returncode == SSH_FAILED and not self.connected():
+            raise self._died(argv, err)
+        return child.returncode, out, err
+
+    def _by_shell(self, argv: tuple[str, ...], timeout_s: float) -> tuple[int, bytes, bytes] | None:
+        """None where the command is not for the shell that stays."""
+        try:
+            reply = self._shell.run(argv, timeout_s=timeout_s)
+        except Unfinished as error:
+            if error.pid is None:
+                ended = self._end(END_COMMAND, error.token)
+            else:
+                ended = self._end(END_SESSION, str(error.pid))
+            raise _given_up(argv, error.why, timeout_s, ended=ended) from None
+        except ShellEnded:
+            if not self.connected():
+                raise self._died(argv) from None
+            raise InfrastructureError(
+                f"the shell for commands in the machine ended during `{process.shown(argv)}`",
+                hint="the command may have ended it, or the machine for want of memory",
+            ) from None
+        if reply is None:
+            return None
+        return reply.exit_status, bytes(reply.out), bytes(reply.err)
+
+    def _died(self, argv: Sequence[str], errors: bytes = b"") -> EnvironmentDied:
+        said = errors.decode(errors="replace").strip().splitlines()
+        hint = said[-1][:LINE_KEPT] if said else "its domain may have been destroyed"
+        master = self._master
+        if master is not None and master.poll() is None and not self._socket.exists():
+            hint = f"somebody has removed its socket {self._socket}"
+        return EnvironmentDied(
+            f"the connection to the machine ended during `{process.shown(argv)}`", hint=hint
         )
 
     def _start(self, argv: Sequence[str]) -> subprocess.Popen[bytes]:
@@ -180,11 +211,14 @@ class SshConnection:
             start_new_session=True,
         )
 
-    def _end_command(self, token: str) -> bool:
-        """End what carries the token on the far side; whether that could be reached."""
-        child = self._start(["sh", "-c", END_COMMAND])
-        with _ended(child), suppress(subprocess.TimeoutExpired, process.OutputTooLong):
-            process.communicate(child, f"{token}\n".encode(), timeout_s=END_TIMEOUT_S)
+    def _end(self, script: str, what: str) -> bool:
+        """End a command on the far side; whether that could be reached."""
+        child = self._start(["sh", "-c", script])
+        try:
+            with suppress(subprocess.TimeoutExpired, process.OutputTooLong):
+                process.communicate(child, f"{what}\n".encode(), timeout_s=END_TIMEOUT_S)
+        finally:
+            leave(child)
         return child.returncode == 0
 
     @property
@@ -233,21 +267,20 @@ class SshConnection:
             if master is not None:
                 process.end_group(master)
                 self._socket.unlink(missing_ok=True)
+        # Who runs a command in it has been told by the connection's end.
+        self._shell.close()
 
 
-@contextmanager
-def _ended(child: subprocess.Popen[bytes]) -> Iterator[None]:
-    """Leave no child and no pipe behind.
-
-    The shared connection holds the child's pipes too, until the far side ends: so their end must
-    not be waited for.
-    """
-    try:
-        yield
-    finally:
-        if child.poll() is None:
-            with suppress(ProcessLookupError):
-                os.killpg(child.pid, signal.SIGKILL)
-        with suppress(subprocess.TimeoutExpired):
-            child.wait(process.KILL_GRACE_S)
-        process.close_pipes(child)
+def _given_up(
+    argv: Sequence[str], why: Exception, timeout_s: float, *, ended: bool
+) -> InfrastructureError:
+    hint = "it was ended there" if ended else NOT_ENDED
+    if isinstance(why, process.OutputTooLong):
+        return InfrastructureError(
+            f"`{process.shown(argv)}` printed more than "
+            f"{process.OUTPUT_LIMIT_BYTES >> 20} MiB in the machine",
+            hint=hint,
+        )
+    return CommandTimedOut(
+        f"`{process.shown(argv)}` did not end within {timeout_s:g} s in the machine", hint=hint
+    )

@@ -9,7 +9,9 @@ import stat
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -136,10 +138,16 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield found
 
 
-@pytest.fixture
-def connection(server: Server, tmp_path: Path) -> Iterator[SshConnection]:
+@pytest.fixture(params=["a channel each", "a shell that stays"])
+def connection(
+    server: Server, tmp_path: Path, request: pytest.FixtureRequest
+) -> Iterator[SshConnection]:
     made = SshConnection(server.config, tmp_path)
     made.open(timeout_s=LOGIN_S)
+    if request.param == "a shell that stays":
+        for _ in range(2):
+            assert made.run(["echo", "fine"], timeout_s=LOGIN_S).stdout == b"fine\n"
+        assert made._shell._channel is not None
     yield made
     made.close()
     assert ssh_children() == []
@@ -198,7 +206,7 @@ class TestServer:
     def test_the_shared_socket_is_deleted(self, connection):
         connection._socket.unlink()
         with pytest.raises(EnvironmentDied, match="somebody has removed its socket") as caught:
-            connection.run(["true"], timeout_s=LOGIN_S)
+            connection.run(["true"], timeout_s=LOGIN_S, stdin=b"by a channel of its own")
         one_clear_line(caught.value)
         with pytest.raises(EnvironmentDied):
             connection.forward(80)
@@ -210,6 +218,36 @@ class TestServer:
         one_clear_line(caught.value)
         assert psutil.Process().memory_info().rss - before < 3 * process.OUTPUT_LIMIT_BYTES
         assert not server.runs("yes")
+
+    def test_a_command_that_does_not_end_is_ended_there(self, server, connection):
+        with pytest.raises(CommandTimedOut, match="it was ended there") as caught:
+            connection.run(["sh", "-c", "sleep 1000; true"], timeout_s=SHORT_S)
+        one_clear_line(caught.value)
+        until = time.monotonic() + LOGIN_S
+        while server.runs("sleep"):
+            assert time.monotonic() < until
+        for _ in range(2):
+            assert connection.run(["echo", "fine"], timeout_s=LOGIN_S).stdout == b"fine\n"
+
+    def test_a_command_that_ends_its_own_shell(self, server, connection):
+        for _ in range(2):
+            connection.run(["true"], timeout_s=LOGIN_S)
+        [shell] = [one for one in server.sessions() if connection._shell._token in one.cmdline()]
+        with pytest.raises(InfrastructureError, match=r"shell for commands .* ended") as caught:
+            connection.run(["kill", "-9", str(shell.pid)], timeout_s=LOGIN_S)
+        one_clear_line(caught.value)
+        assert connection.run(["echo", "fine"], timeout_s=LOGIN_S).stdout == b"fine\n"
+
+    def test_commands_side_by_side(self, connection):
+        with ThreadPoolExecutor(4) as pool:
+            words = [["sh", "-c", f"echo {number}; echo {number} >&2"] for number in range(24)]
+            found = list(pool.map(partial(connection.run, timeout_s=BOOT_S), words))
+        for number, done in enumerate(found):
+            assert done.stdout == done.stderr == b"%d\n" % number
+
+    def test_input_arrives(self, connection):
+        data = os.urandom(1 << 20)
+        assert connection.run(["cat"], timeout_s=LOGIN_S, stdin=data).stdout == data
 
     def test_nobody_else_can_use_the_login(self, connection, tmp_path):
         folder = connection._folder

@@ -28,7 +28,16 @@ import pytest
 
 from pytest_vmvc import compare, declaration, host, ledger, neighbours, plain, rejudge, samples
 from pytest_vmvc import vitals as host_vitals
-from pytest_vmvc.backends import agent, console, control_group, oci, public_catalogue, qmp, registry
+from pytest_vmvc.backends import (
+    agent,
+    console,
+    control_group,
+    oci,
+    public_catalogue,
+    qmp,
+    registry,
+    ssh_shell,
+)
 from pytest_vmvc.backends.base import Stopwatch
 from pytest_vmvc.backends.docker_stream import Stream
 from pytest_vmvc.backends.ssh_config import parse_ssh_config
@@ -441,6 +450,21 @@ def feed_agent(data: bytes) -> None:
         assert reply._sizes or len(reply._buffer) <= agent.HEADER_BYTES
 
 
+def feed_shell(data: bytes) -> None:
+    """The shell that stays in a Vagrant machine: its marks alone end an output."""
+    reply = ssh_shell.Reply(b"0123456789abcdef")
+    for piece in _pieces(data):
+        if reply.add_output(piece):
+            assert b"\nvmvc:end 0123456789abcdef" in data
+            assert 0 <= reply.exit_status < 256
+            break
+    assert reply.pid is not None or len(reply.out) <= ssh_shell.MARK_BYTES
+    for piece in _pieces(data):
+        if reply.add_errors(piece):
+            break
+    assert len(reply.out) + len(reply.err) <= 2 * len(data)
+
+
 def feed_frames(data: bytes) -> None:
     """The raw stream of a container's output."""
     stream = object.__new__(Stream)
@@ -684,6 +708,15 @@ TARGETS = (
         "a guest's answer to a command",
         feed_agent,
         (b"\x03vmvc:done 0123456789abcdef 0 2 1\nabc",),
+    ),
+    Target(
+        "shell",
+        "a Vagrant machine's answer to a command",
+        feed_shell,
+        (
+            b"\x03vmvc:begin 0123456789abcdef 7\nab\nvmvc:end 0123456789abcdef 3\n",
+            b"\x03ab\nvmvc:end 0123456789abcdef\n",
+        ),
     ),
     Target(
         "frames",

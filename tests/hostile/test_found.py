@@ -40,6 +40,9 @@ DEEP = b"[" * 100_000
     ("target", "data"),
     [
         ("agent", b"vmvc:done 0123456789abcdef 0 " + b"9" * 5000 + b" 1\n"),
+        ("agent", b"vmvc:done 0123456789abcdef 890 2 1\nabc"),
+        ("shell", b"vmvc:begin 0123456789abcdef 7\n\nvmvc:end 0123456789abcdef 256\n"),
+        ("shell", b"\nvmvc:end 0123456789abcdef 0\nvmvc:begin 0123456789abcdef 7\n"),
         ("ssh-config", b"Host a\nHostName b\nUser c\nIdentityFile /k\nPort " + b"9" * 5000),
         ("vagrant", b"WARNING: something of Ruby's\n"),
         ("vagrant", b"\xff" * 3_000_000),
