@@ -37,8 +37,8 @@ LINE_KEPT = 300
 NOT_ENDED = "nor could it be ended there: the machine or its ssh server may be stopped or hung"
 
 # $0 is the command's token; the shell stays, so that a signal's number comes back as 128 + n and
-# the command can be found again by the token.
-WRAPPER = '"$@"; exit "$?"'
+# the command can be found again by the token. A program is meant, never a word of the shell's.
+WRAPPER = '(exec "$@"); exit "$?"'
 
 # The token comes by stdin, so this command line does not match itself. sshd gives each command a
 # process group of its own.
@@ -50,8 +50,8 @@ for file in $(grep -l -- "$token" /proc/[0-9]*/cmdline 2>/dev/null); do
 done
 exit 0"""
 
-# By its number, which is that of its session and of its process group.
-END_SESSION = """read -r pid
+# By its number, which is that of its process group.
+END_GROUP = """read -r pid
 kill -s KILL -- "-$pid" 2>/dev/null
 kill -s KILL -- "$pid" 2>/dev/null
 exit 0"""
@@ -176,7 +176,7 @@ class SshConnection:
             if error.pid is None:
                 ended = self._end(END_COMMAND, error.token)
             else:
-                ended = self._end(END_SESSION, str(error.pid))
+                ended = self._end(END_GROUP, str(error.pid))
             raise _given_up(argv, error.why, timeout_s, ended=ended) from None
         except ShellEnded:
             if not self.connected():

@@ -27,10 +27,15 @@ from contextlib import suppress
 
 from pytest_vmvc import process
 
-# Its $0 is a token by which it can be found. A command has a session of its own, so that it can be
-# ended with all that it started; its outputs end when the last of these has closed them, as they do
-# with a channel of its own. It runs in the foreground: in the background it would ignore SIGINT.
-SCRIPT = r"""for tool in cat mkfifo mktemp setsid; do command -v $tool >/dev/null || exit; done
+# Its $0 is a token by which it can be found. A command has a process group of its own, so that it
+# can be ended with all that it started: by job control, which bash does without a terminal, or as a
+# session, which is one program more to start. Its outputs end when the last of these has closed
+# them, as with a channel of its own. In the background it would ignore SIGINT: it is not there.
+CHOOSE = 'command -v bash >/dev/null && exec bash -c "$1" "$0"; exec sh -c "$1" "$0"'
+SCRIPT = r"""exec 3>&2 2>/dev/null  # what the shell itself says of jobs and signals
+set -m
+case $- in *m*) alone= ;; *) alone=setsid ;; esac
+for tool in cat mkfifo mktemp $alone; do command -v $tool >/dev/null || exit; done
 dir=$(mktemp -d) && mkfifo "$dir/out" "$dir/err" || exit
 while read -r id lines; do
     words=
@@ -41,18 +46,16 @@ while read -r id lines; do
     done
     eval "set -- $words"
     cat "$dir/out" &
-    cat "$dir/err" >&2 &
-    {
-        (
-            read -r pid rest </proc/self/stat
-            echo "vmvc:begin $id $pid"
-            exec setsid "$@" </dev/null >"$dir/out" 2>"$dir/err"
-        )
-        status=$?
-    } 2>/dev/null  # what the shell itself says of a signal
+    cat "$dir/err" >&3 &
+    (
+        read -r pid rest </proc/self/stat
+        echo "vmvc:begin $id $pid"
+        exec $alone "$@" </dev/null >"$dir/out" 2>"$dir/err" 3>&-
+    )
+    status=$?
     wait
     printf '\nvmvc:end %s %s\n' "$id" "$status"
-    printf '\nvmvc:end %s\n' "$id" >&2
+    printf '\nvmvc:end %s\n' "$id" >&3
 done
 rm -r "$dir"
 """
@@ -69,7 +72,7 @@ class Unfinished(Exception):
     """A command has outlived its deadline or printed too much, and goes on."""
 
     def __init__(self, why: Exception, token: str, pid: int | None) -> None:
-        """``token``: its shell's; ``pid``: its own and its session's, once it has begun."""
+        """``token``: its shell's; ``pid``: its own and its group's, once it has begun."""
         super().__init__(why)
         self.why = why
         self.token = token
@@ -82,7 +85,7 @@ class Reply:
     def __init__(self, request_id: bytes) -> None:
         self.out, self.err = bytearray(), bytearray()
         self.pid: int | None = None
-        """Of the command and its session, in the machine; None until it begins."""
+        """Of the command and its process group, in the machine; None until it begins."""
         self.exit_status = -1
         self._begin = re.compile(rb"vmvc:begin %s (\d{1,10})\n" % request_id)
         self._end = re.compile(rb"\nvmvc:end %s %s\n\Z" % (request_id, process.EXIT_STATUS))
@@ -148,7 +151,7 @@ class KeptShell:
         opened = self._channel is None
         if self._channel is None:
             self._token = new_token()
-            self._channel = self._start(["sh", "-c", SCRIPT, self._token])
+            self._channel = self._start(["sh", "-c", CHOOSE, self._token, SCRIPT])
         request_id = secrets.token_hex(8).encode()
         request = b"%s %d\n%s\n" % (request_id, words.count(b"\n") + 1, words)
         reply = Reply(request_id)

@@ -10,36 +10,43 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import psutil
 import pytest
 
 from pytest_vmvc import process
-from pytest_vmvc.backends.ssh import END_SESSION
+from pytest_vmvc.backends.ssh import END_GROUP
 from pytest_vmvc.backends.ssh_shell import KeptShell, Reply, ShellEnded, Unfinished
 
 LIMIT_S = 30.0
 SHORT_S = 0.3
-SHELLS = [name for name in ("dash", "bash", "busybox") if shutil.which(name)]
+SHELLS = [name for name in ("bash", "dash", "busybox") if shutil.which(name)]
+PROGRAMS = (
+    "cat", "cut", "echo", "kill", "ls", "mkfifo", "mktemp", "printf", "rm", "setsid", "sleep",
+    "true", "yes",
+)  # fmt: skip
 
 
 class Here:
-    """Begins what would be begun in a machine on this host."""
+    """Begins what would be begun in a machine on this host, which has one shell."""
 
-    def __init__(self, name: str, path: str = "") -> None:
-        self._words = (name, "sh") if name == "busybox" else (name,)
-        self._env = {**os.environ, "LC_ALL": "C", **({"PATH": path} if path else {})}
+    def __init__(self, folder: Path, name: str, *, missing: str = "") -> None:
+        for program in {*PROGRAMS} - {missing}:
+            (folder / program).symlink_to(shutil.which(program) or "")
+        for alias in {"sh", name}:
+            (folder / alias).symlink_to(shutil.which(name) or "")
+        self.env = {**os.environ, "LC_ALL": "C", "PATH": str(folder)}
         self.channels: list[subprocess.Popen[bytes]] = []
 
     def __call__(self, argv: Sequence[str]) -> subprocess.Popen[bytes]:
-        words = [shutil.which(self._words[0]) or "", *self._words[1:], *argv[1:]]
         self.channels.append(
             subprocess.Popen(
-                words,
+                [shutil.which("sh", path=self.env["PATH"]) or "", *argv[1:]],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
-                env=self._env,
+                env=self.env,
                 start_new_session=True,
             )
         )
@@ -59,8 +66,9 @@ def kept(here: Here) -> Iterator[KeptShell]:
 
 
 @pytest.fixture(params=SHELLS)
-def here(request: pytest.FixtureRequest) -> Here:
-    return Here(request.param)
+def here(request: pytest.FixtureRequest, tmp_path: Path) -> Here:
+    (tmp_path / "bin").mkdir()
+    return Here(tmp_path / "bin", request.param)
 
 
 @pytest.fixture
@@ -113,10 +121,10 @@ def test_a_command_starts_as_it_would_with_a_channel_of_its_own(shell):
     assert said(shell, "cat") == (0, b"", b"")
     trap = "trap 'echo caught' INT; kill -INT $$"
     assert said(shell, "sh", "-c", trap) == (0, b"caught\n", b"")
-    first, second = (said(shell, "sh", "-c", "cut -d' ' -f1,5,6 /proc/$$/stat")[1] for _ in "ab")
+    first, second = (said(shell, "sh", "-c", "cut -d' ' -f1,5 /proc/$$/stat")[1] for _ in "ab")
     for line in (first, second):
-        pid, group, session = line.split()
-        assert pid == group == session
+        pid, group = line.split()
+        assert pid == group
     assert first != second
     # The last one is that of the folder which is listed.
     assert said(shell, "ls", "/proc/self/fd")[1].split() == [b"0", b"1", b"2", b"3"]
@@ -153,7 +161,7 @@ def test_a_command_that_does_not_end_is_told_by_its_number(shell, here):
     assert caught.value.pid is not None
     below = [caught.value.pid, *(one.pid for one in children(caught.value.pid))]
     assert len(below) == 2
-    process.run(["sh", "-c", END_SESSION], stdin=f"{caught.value.pid}\n".encode(), timeout_s=10)
+    process.run(["sh", "-c", END_GROUP], stdin=f"{caught.value.pid}\n".encode(), timeout_s=10)
     until = time.monotonic() + LIMIT_S
     while any(runs(pid) for pid in below):
         assert time.monotonic() < until
@@ -181,7 +189,7 @@ def test_what_an_earlier_command_left_running_goes_on(shell):
     try:
         with pytest.raises(Unfinished) as caught:
             shell.run(["sleep", "1000"], timeout_s=SHORT_S)
-        process.run(["sh", "-c", END_SESSION], stdin=f"{caught.value.pid}\n".encode(), timeout_s=10)
+        process.run(["sh", "-c", END_GROUP], stdin=f"{caught.value.pid}\n".encode(), timeout_s=10)
         assert runs(left)
     finally:
         os.kill(left, signal.SIGKILL)
@@ -193,7 +201,7 @@ def test_output_without_end_is_cut(shell, monkeypatch, words):
     with pytest.raises(Unfinished) as caught:
         shell.run(words, timeout_s=LIMIT_S)
     assert isinstance(caught.value.why, process.OutputTooLong)
-    process.run(["sh", "-c", END_SESSION], stdin=f"{caught.value.pid}\n".encode(), timeout_s=10)
+    process.run(["sh", "-c", END_GROUP], stdin=f"{caught.value.pid}\n".encode(), timeout_s=10)
 
 
 def test_a_shell_that_somebody_ended_is_replaced(shell, here):
@@ -238,25 +246,31 @@ def test_a_long_command_is_not_for_it(shell, here):
 
 @pytest.mark.parametrize("missing", ["cat", "mkfifo", "mktemp", "setsid"])
 def test_a_machine_without_its_programs_has_none(tmp_path, missing):
-    for name in {"cat", "mkfifo", "mktemp", "setsid", "rm", "true"} - {missing}:
-        (tmp_path / name).symlink_to(shutil.which(name) or "")
-    here = Here("dash", path=str(tmp_path))
+    here = Here(tmp_path, "dash", missing=missing)
     with kept(here) as shell:
         assert shell.run(["true"], timeout_s=LIMIT_S) is None
         assert shell.run(["true"], timeout_s=LIMIT_S) is None
         assert len(here.channels) == 1
 
 
-def test_its_folder_goes_with_it(tmp_path, here, monkeypatch):
-    monkeypatch.setitem(here._env, "TMPDIR", str(tmp_path))
+@pytest.mark.skipif("bash" not in SHELLS, reason="bash is not installed")
+def test_job_control_takes_no_program(tmp_path):
+    with kept(Here(tmp_path, "bash", missing="setsid")) as shell:
+        assert said(shell, "true") == (0, b"", b"")
+
+
+def test_its_folder_goes_with_it(tmp_path, here):
+    place = tmp_path / "temporary"
+    place.mkdir()
+    here.env["TMPDIR"] = str(place)
     with kept(here) as shell:
         assert said(shell, "true")[0] == 0
-        assert len(list(tmp_path.iterdir())) == 1
+        assert len(list(place.iterdir())) == 1
         channel = here.channels[0]
         assert channel.stdin is not None
         channel.stdin.close()
         channel.wait(LIMIT_S)
-        assert list(tmp_path.iterdir()) == []
+        assert list(place.iterdir()) == []
 
 
 def test_what_a_login_says_is_no_output():
