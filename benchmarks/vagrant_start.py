@@ -27,7 +27,7 @@ from pytest_vmvc.resources import RunScope, marked
 from pytest_vmvc.subjects import catalog
 
 LIMIT_S = 300.0
-COMMANDS = 12
+COMMANDS = 60
 METRICS = (
     Metric(name="up", unit="s", definition="from the request to the return of `vagrant up`"),
     Metric(name="login", unit="s", definition="from it to the end of the first command inside"),
@@ -61,6 +61,7 @@ class ByHand:
         )  # fmt: skip
 
     def forget(self) -> None:
+        libvirt.remove_log(self.domain)
         vagrant_index.forget(self._folder)
 
 

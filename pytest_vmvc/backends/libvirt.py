@@ -152,8 +152,11 @@ def destroy(domain: str) -> None:
             virsh("vol-delete", "--pool", POOL, volume, check=False)
         left = remains(domain)
     except CommandTimedOut as error:
-        raise TeardownFailed(f"libvirt did not answer while destroying {domain}") from error
-    except CommandFailed as error:
+        raise TeardownFailed(
+            f"libvirt did not answer while destroying {domain}",
+            hint="restart libvirtd, then run `vmvc clean`",
+        ) from error
+    except (CommandFailed, Unavailable) as error:
         raise TeardownFailed(
             f"libvirt refused while destroying {domain}: {' '.join(error.hint.split())}",
             hint="start libvirtd, then run `vmvc clean`",

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pytest_vmvc.backends import (
     libvirt,
@@ -17,7 +16,6 @@ from pytest_vmvc.backends import (
     vagrant_port,
 )
 from pytest_vmvc.backends.base import ended_by
-from pytest_vmvc.backends.console import one_line
 from pytest_vmvc.backends.optional import Acquire, Arrival, Destination, Shape
 from pytest_vmvc.backends.ready import Line, words
 from pytest_vmvc.backends.vagrant_boxes import ensure_box, remove_boxes
@@ -28,14 +26,10 @@ from pytest_vmvc.backends.vagrantfile import ACCELERATED, VagrantSpec, vagrantfi
 from pytest_vmvc.errors import (
     CommandFailed,
     CommandTimedOut,
-    TeardownFailed,
     Unavailable,
 )
 from pytest_vmvc.model import Artefact, Facts, Kind
 from pytest_vmvc.resources import Resource, RunScope
-
-if TYPE_CHECKING:
-    from pytest_vmvc.backends.vagrant_command import VagrantCommand
 
 __all__ = [
     "VagrantMachine",
@@ -47,7 +41,8 @@ __all__ = [
     "vagrant_summary",
 ]
 
-DESTROY_TIMEOUT_S = 60.0
+SSH_CONFIG_TIMEOUT_S = 60.0
+"""Seconds that Vagrant may take to say how to log in."""
 
 READINESS = {
     "port": "nonce by a virtio-serial port, there and back over one socket on the loopback; "
@@ -173,13 +168,10 @@ class VagrantProvider:
         domain = f"{name}-default"
         folder = self._scope.workdir / name
         folder.mkdir()
-        command = VagrantCommand(folder, home=home, timeout_s=DESTROY_TIMEOUT_S)
+        command = VagrantCommand(folder, home=home, timeout_s=SSH_CONFIG_TIMEOUT_S)
         resource = self._scope.hold("domain", domain)
 
-        def end(error: BaseException | None) -> None:
-            self._clear(command, resource, folder, broken=error is not None)
-
-        with ended_by(end):
+        with ended_by(lambda _: self._clear(resource, folder)):
             listens = self.spec.answers == "port" or isinstance(self.spec.ready, Line)
             with VagrantStart(command, listen=listens, ready=self.spec.ready) as start:
                 text = vagrantfile(
@@ -207,14 +199,9 @@ class VagrantProvider:
                     finally:
                         machine.close()
 
-    def _clear(
-        self, command: VagrantCommand, resource: Resource, folder: Path, *, broken: bool
-    ) -> None:
-        if broken:  # as quick as can be: somebody may wait for the end of an interrupted run
-            libvirt.destroy(resource.name)
-        else:
-            _destroy(command, resource.name)
-        libvirt.remove_log(resource.name)
+    def _clear(self, resource: Resource, folder: Path) -> None:
+        # Not by `vagrant destroy`, which takes Ruby's start for the same and is not to be believed.
+        libvirt.destroy(resource.name)
         vagrant_index.forget(folder)
         self._scope.release(resource)
         shutil.rmtree(folder, ignore_errors=True)
@@ -268,26 +255,6 @@ class VagrantProvider:
             virtual_bytes=sum(vagrant_boxes.virtual_bytes(image) for image in images),
             definition=ARTEFACT_DEFINITION,
         )
-
-
-def _destroy(command: VagrantCommand, domain: str) -> None:
-    """Destroy as a user would, verify with libvirt, else destroy there; raises `TeardownFailed`."""
-    try:
-        if not libvirt.remains(domain):
-            return
-        try:
-            command.destroy()  # type: ignore[no-untyped-call] # library
-        except (CommandFailed, CommandTimedOut):
-            pass  # libvirt itself does it below
-        else:
-            if not libvirt.remains(domain):
-                return
-    except (CommandFailed, CommandTimedOut, Unavailable) as error:
-        raise TeardownFailed(
-            f"libvirt cannot tell whether {domain} is gone: {one_line(str(error))}",
-            hint="start libvirtd, then run `vmvc clean`",
-        ) from error
-    libvirt.destroy(domain)
 
 
 class VagrantReaper:

@@ -45,7 +45,6 @@ WELL = {
     "--version": "echo Vagrant 2.3.4",
     "up": "exit 0",
     "ssh-config": "exit 1",
-    "destroy": "exit 0",
     "box add": "exit 0",
 }
 """What a program in Vagrant's place does, but for the fault."""
@@ -63,7 +62,7 @@ def scope(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[RunScope]
 HANGS = "exec sleep 1000"
 PATIENCE = {
     "plugin list": (vagrant_diagnosis, "VERSION_TIMEOUT_S"),
-    "ssh-config": (vagrant, "DESTROY_TIMEOUT_S"),
+    "ssh-config": (vagrant, "SSH_CONFIG_TIMEOUT_S"),
     "box add": (vagrant_boxes, "BOX_ADD_TIMEOUT_S"),
 }
 """What bounds a command; made short only for one that hangs, as this host may be slow."""
@@ -95,7 +94,8 @@ def plays(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Play:
 @pytest.fixture
 def no_domains(monkeypatch: pytest.MonkeyPatch) -> None:
     """A libvirt that has nothing; the real one is in the tests that need one."""
-    monkeypatch.setattr(libvirt, "remains", lambda _: [])
+    monkeypatch.setattr(libvirt, "domains", list)
+    monkeypatch.setattr(libvirt, "volumes", list)
     monkeypatch.setattr(libvirt, "versions", lambda: "libvirt 0, QEMU 0")
     monkeypatch.setattr(libvirt, "network", lambda: ("default", "192.168.122.0/24"))
 
@@ -359,7 +359,7 @@ class TestNobodyListens:
 
 
 @pytest.mark.vagrant
-def test_a_daemon_that_stops_under_a_machine(daemon, plays, scope, tmp_path, monkeypatch):
+def test_a_daemon_that_stops_under_a_machine(daemon, scope, monkeypatch):
     """One domain through all of it: a daemon that hangs, that is killed, that comes back."""
     resource = scope.hold("domain", f"{scope.new_name()}-default")
     daemon.run_domain(resource.name)
@@ -384,32 +384,14 @@ def test_a_daemon_that_stops_under_a_machine(daemon, plays, scope, tmp_path, mon
         daemon.send(signal.SIGKILL)
         assert machine.alive()
         assert machine.usage().memory_bytes > 0
-        command = vagrant_command(tmp_path, timeout_s=SHORT_S)
-        with pytest.raises(TeardownFailed, match="libvirt cannot tell whether") as caught:
-            vagrant._destroy(command, resource.name)
+        with pytest.raises(TeardownFailed, match="libvirt refused while destroying") as caught:
+            libvirt.destroy(resource.name)
         assert "start libvirtd, then run `vmvc clean`" in one_clear_line(caught.value)
         daemon.start()
         assert [one.name for one in VagrantReaper().inventory()] == [resource.name]
-        # Vagrant, asked to destroy it, never ends; libvirt itself does it then.
-        plays({"destroy": "exec sleep 1000"})
-        vagrant._destroy(command, resource.name)
+        libvirt.destroy(resource.name)
         assert VagrantReaper().inventory() == []
         assert not machine.alive()
         scope.release(resource)
     finally:
         machine.close()
-
-
-def vagrant_command(folder: Path, *, timeout_s: float):
-    from pytest_vmvc.backends.vagrant_command import VagrantCommand
-
-    return VagrantCommand(folder, home=folder, timeout_s=timeout_s)
-
-
-@pytest.mark.vagrant
-def test_a_vagrant_that_says_it_has_destroyed_is_not_believed(daemon, plays, scope, tmp_path):
-    name = f"{scope.new_name()}-default"
-    daemon.run_domain(name)
-    plays({"destroy": "echo '==> default: Removing domain...'"})
-    vagrant._destroy(vagrant_command(tmp_path, timeout_s=LONG_S), name)
-    assert libvirt.domains() == []
