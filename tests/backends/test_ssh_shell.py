@@ -136,7 +136,7 @@ def test_outputs_end_when_the_last_process_has_closed_them(shell):
         timer = threading.Timer(SHORT_S, let_go)
         timer.start()
         assert said(shell, "sh", "-c", slow, path)[1] == b"early\nlate\n"
-        timer.join()
+        timer.join(LIMIT_S)
 
 
 @contextmanager
