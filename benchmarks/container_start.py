@@ -196,4 +196,4 @@ def measured(rounds: int) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    contest.main(__doc__, measured, rounds=60)
+    contest.main(__doc__, measured, rounds=240)
