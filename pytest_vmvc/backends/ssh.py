@@ -139,10 +139,13 @@ class SshConnection:
         """
         words = tuple(argv)
         started = time.monotonic()
-        found = None if stdin else self._by_shell(words, timeout_s)
-        if found is None:
-            left_s = max(0.0, started + timeout_s - time.monotonic())
-            found = self._by_channel(words, timeout_s, left_s, stdin)
+        try:
+            found = None if stdin else self._by_shell(words, timeout_s)
+            if found is None:
+                left_s = max(0.0, started + timeout_s - time.monotonic())
+                found = self._by_channel(words, left_s, stdin)
+        except Unfinished as error:
+            raise self._given_up(words, error, timeout_s) from None
         exit_status, out, err = found
         return Completed(
             argv=words,
@@ -153,15 +156,14 @@ class SshConnection:
         )
 
     def _by_channel(
-        self, argv: tuple[str, ...], timeout_s: float, left_s: float, stdin: bytes
+        self, argv: tuple[str, ...], timeout_s: float, stdin: bytes
     ) -> tuple[int, bytes, bytes]:
         token = new_token()
         child = self._start(["sh", "-c", WRAPPER, token, *argv])
         try:
-            out, err = process.communicate(child, stdin, timeout_s=left_s)
+            out, err = process.communicate(child, stdin, timeout_s=timeout_s)
         except (subprocess.TimeoutExpired, process.OutputTooLong) as error:
-            ended = self._end(END_COMMAND, token)
-            raise _given_up(argv, error, timeout_s, ended=ended) from None
+            raise Unfinished(error, token) from None
         finally:
             leave(child)
         if child.returncode == SSH_FAILED and not self.connected():
@@ -172,12 +174,6 @@ class SshConnection:
         """None where the command is not for the shell that stays."""
         try:
             reply = self._shell.run(argv, timeout_s=timeout_s)
-        except Unfinished as error:
-            if error.pid is None:
-                ended = self._end(END_COMMAND, error.token)
-            else:
-                ended = self._end(END_GROUP, str(error.pid))
-            raise _given_up(argv, error.why, timeout_s, ended=ended) from None
         except ShellEnded:
             if not self.connected():
                 raise self._died(argv) from None
@@ -188,6 +184,25 @@ class SshConnection:
         if reply is None:
             return None
         return reply.exit_status, bytes(reply.out), bytes(reply.err)
+
+    def _given_up(
+        self, argv: Sequence[str], unfinished: Unfinished, timeout_s: float
+    ) -> InfrastructureError:
+        """End the command on the far side, and say so."""
+        if unfinished.pid is None:
+            ended = self._end(END_COMMAND, unfinished.token)
+        else:
+            ended = self._end(END_GROUP, str(unfinished.pid))
+        hint = "it was ended there" if ended else NOT_ENDED
+        if isinstance(unfinished.why, process.OutputTooLong):
+            return InfrastructureError(
+                f"`{process.shown(argv)}` printed more than "
+                f"{process.OUTPUT_LIMIT_BYTES >> 20} MiB in the machine",
+                hint=hint,
+            )
+        return CommandTimedOut(
+            f"`{process.shown(argv)}` did not end within {timeout_s:g} s in the machine", hint=hint
+        )
 
     def _died(self, argv: Sequence[str], errors: bytes = b"") -> EnvironmentDied:
         said = errors.decode(errors="replace").strip().splitlines()
@@ -269,18 +284,3 @@ class SshConnection:
                 self._socket.unlink(missing_ok=True)
         # Who runs a command in it has been told by the connection's end.
         self._shell.close()
-
-
-def _given_up(
-    argv: Sequence[str], why: Exception, timeout_s: float, *, ended: bool
-) -> InfrastructureError:
-    hint = "it was ended there" if ended else NOT_ENDED
-    if isinstance(why, process.OutputTooLong):
-        return InfrastructureError(
-            f"`{process.shown(argv)}` printed more than "
-            f"{process.OUTPUT_LIMIT_BYTES >> 20} MiB in the machine",
-            hint=hint,
-        )
-    return CommandTimedOut(
-        f"`{process.shown(argv)}` did not end within {timeout_s:g} s in the machine", hint=hint
-    )

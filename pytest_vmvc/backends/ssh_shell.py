@@ -71,8 +71,8 @@ class ShellEnded(Exception):
 class Unfinished(Exception):
     """A command has outlived its deadline or printed too much, and goes on."""
 
-    def __init__(self, why: Exception, token: str, pid: int | None) -> None:
-        """``token``: its shell's; ``pid``: its own and its group's, once it has begun."""
+    def __init__(self, why: Exception, token: str, pid: int | None = None) -> None:
+        """``token``: its own or its shell's; ``pid``: its group, where that is known."""
         super().__init__(why)
         self.why = why
         self.token = token

@@ -119,10 +119,8 @@ class VagrantStart:
             left_s = self._ends - time.monotonic()
             ready = self._selector.select(left_s) if left_s > 0 else []
             if not ready:
-                marks = self.stopwatch.marks
-                seen = (
-                    f"its last mark is {max(marks, key=marks.__getitem__)}" if marks else "no mark"
-                )
+                last = next(reversed(self.stopwatch.marks), None)
+                seen = f"its last mark is {last}" if last else "no mark"
                 raise LaunchTimedOut(
                     f"no {' and no '.join(missing)} within {deadline_s:g} s; {seen}",
                     hint="see `vmvc doctor`; the box may lack what is waited for",

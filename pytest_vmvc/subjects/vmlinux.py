@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import shutil
 import struct
-from functools import partial
-from itertools import chain
 from pathlib import Path
 
 from pytest_vmvc import process
@@ -78,11 +76,12 @@ def _unpack(payload: bytes, target: Path) -> bool:
 
 def _can_be_entered(kernel: Path) -> bool:
     with kernel.open("rb") as file:
-        before = file.read(CHUNK_BYTES)
-        if not before.startswith(ELF):
+        window = file.read(CHUNK_BYTES)
+        if not window.startswith(ELF):
             return False
-        for data in chain([b""], iter(partial(file.read, CHUNK_BYTES), b"")):
-            if ENTRY_NOTE in before + data:
-                return True
-            before = data
-    return False
+        while ENTRY_NOTE not in window:
+            data = file.read(CHUNK_BYTES)
+            if not data:
+                return False
+            window = window[-len(ENTRY_NOTE) :] + data
+    return True
