@@ -317,7 +317,14 @@ class HostsSession:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
         elif calm and any(host.out for host in self.hosts.values()):
             session.exitstatus = pytest.ExitCode.USAGE_ERROR
-        self._write_reports()
+        try:
+            self._write_reports()
+        except KeyboardInterrupt:
+            self.problems.append(
+                "the reports were interrupted, the results are complete; "
+                f"`vmvc report {self.folder}/*/results.jsonl` writes them"
+            )
+            session.exitstatus = pytest.ExitCode.INTERRUPTED
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_terminal_summary(

@@ -355,7 +355,14 @@ class Session:
             if self._unwritten:
                 self.problems.append(f"the results are not complete: {self._unwritten}")
                 session.exitstatus = pytest.ExitCode.INTERNAL_ERROR
-            self._write_report(self._writer.path)
+            try:
+                self._write_report(self._writer.path)
+            except KeyboardInterrupt:
+                self.problems.append(
+                    "the report was interrupted, the results are complete; "
+                    f"`vmvc report {self._writer.path}` writes it"
+                )
+                session.exitstatus = pytest.ExitCode.INTERRUPTED
             if self.options.baseline and self.options.update_baseline:
                 self._update_baseline(self._writer.path, self.options.baseline)
 

@@ -140,6 +140,32 @@ def test_an_interrupt_keeps_what_was_measured_and_reports(bed, order, judged):
     assert "interrupted" in page
 
 
+def test_an_interrupt_of_the_report_says_what_writes_it(bed):
+    bed.pytester.makeconftest(
+        bed.pytester.path.joinpath("conftest.py").read_text()
+        + """
+from pytest_vmvc import report
+
+def interrupted(*_):
+    raise KeyboardInterrupt
+
+report.write = interrupted
+"""
+    )
+    words = ("--vmvc", "--vmvc-pair=minimal", "--vmvc-gate=off", "test_own.py")
+    result = bed.pytester.runpytest_subprocess(*words, timeout=60)
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    result.stdout.fnmatch_lines(
+        [
+            "vmvc: the report was interrupted, the results are complete; "
+            "`vmvc report *results.jsonl` writes it",
+            "2 supported, 1 refuted (1 claim)",
+        ]
+    )
+    assert bed.log().end.exit_status == 0
+    assert len(bed.log().results) == 3
+
+
 @pytest.mark.parametrize(
     ("disposition", "status"),
     [("--default-signal=HUP", pytest.ExitCode.INTERRUPTED), ("--ignore-signal=HUP", 0)],

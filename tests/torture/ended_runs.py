@@ -182,7 +182,7 @@ class Ended:
     moment_s: float
     """Seconds after its start; uniform over an undisturbed run."""
     ended_before: bool
-    """It was done when its time came."""
+    """It was done when its time came: its results file had its end."""
     exit_status: int
     end_s: float
     """From the signal to the end of its output."""
@@ -258,9 +258,9 @@ class Bed:
         try:
             with suppress(subprocess.TimeoutExpired):
                 child.wait(moment_s)
-            ended_before = child.poll() is not None
             if closer != "watchdog":
                 self._without_watchdogs(child, only_workers=ending.endswith("worker"))
+            ended_before = self._has_ended()
             began = time.monotonic()
             self._signal(child, ending, chance)
             try:
@@ -410,6 +410,11 @@ class Bed:
         )
         assert done.returncode == 0, done.stdout.decode(errors="replace")
         return time.monotonic() - began
+
+    def _has_ended(self) -> bool:
+        """Nothing is left to be measured. Its page may be, and Python's own end, which takes time."""
+        files = (self.claims / "results").glob("*-r*/results.jsonl")
+        return any(b'"record":"end"' in file.read_bytes() for file in files)
 
     def _ledger(self) -> tuple[int, tuple[str, ...], int]:
         """Tests seen finished, those of them that are not in the file, lines that are no JSON."""

@@ -66,7 +66,7 @@ def problems(ended: Ended) -> list[str]:
         found.append(f"not ended {END_S:g} s after {ended.ending}")
     if ended.unreadable:
         found.append(f"{ended.unreadable} lines of the results file are no JSON")
-    if not ended.ended_before and ended.exit_status not in statuses(ended):
+    if ended.exit_status not in statuses(ended):
         found.append(f"exit status {ended.exit_status}")
     return found
 
@@ -75,11 +75,13 @@ def statuses(ended: Ended) -> tuple[int, ...]:
     """Those that make sense: pytest's 2 is "interrupted"; -N is the signal itself."""
     if ended.ending == "SIGKILL of a worker":
         return (0, 1)  # its test has failed, or another worker has done it
+    late = (0,) if ended.ended_before else ()  # it was ending by itself
     if ended.ending.startswith("SIGKILL"):
-        return (-9,)
+        return (-9, *late)
     # Until pytest and the plugin are there, the system's own answer to the signal stands.
     # Either of them is an interrupt to the plugin: outside of pytest's loop, Python's own -2.
-    return {"SIGTERM": (2, -2, -15), "SIGHUP": (2, -2, -1)}.get(ended.ending, (1, 2, -2, 130))
+    own = {"SIGTERM": (2, -2, -15), "SIGHUP": (2, -2, -1)}.get(ended.ending, (1, 2, -2, 130))
+    return (*own, *late)
 
 
 def host() -> dict[str, str]:
