@@ -7,6 +7,8 @@ from typing import Final
 
 TEXT_LIMIT: Final = 4000
 """Characters of one text that are shown; the rest is in the raw data."""
+LINE_KEPT: Final = 300
+"""Characters of the line by which a message names its cause."""
 _UNSEEN: Final = ("Cc", "Cf", "Cs", "Cn", "Zl", "Zp")
 """Categories of controls, directions, lone surrogates and what is no character."""
 
@@ -32,6 +34,12 @@ def one_line(text: str, most: int) -> str:
     """The start of a text on one line, at most so long; a blank for what cannot be printed."""
     printable = "".join(sign if sign.isprintable() else " " for sign in text)
     return " ".join(printable.split())[:most]
+
+
+def last_line(text: str, otherwise: str = "it said nothing") -> str:
+    """Where a program says why it ended: the last line with anything on it that can be printed."""
+    lines = (one_line(line, LINE_KEPT) for line in reversed(text.splitlines()))
+    return next(filter(None, lines), otherwise)
 
 
 def _shown(char: str) -> str:

@@ -17,11 +17,10 @@ from pathlib import Path
 
 from pytest_vmvc import process
 from pytest_vmvc.errors import Unavailable
-from pytest_vmvc.text import one_line
+from pytest_vmvc.text import last_line
 
 START_S = 30.0
 """For the login and the first answer from there."""
-LINE_KEPT = 300
 READ_BYTES = 4096
 SOCKET = "/var/run/docker.sock"
 """Where an engine listens if the address does not say."""
@@ -118,8 +117,8 @@ class Forward:
                 return
             self._close()
             errors.seek(0)
-            said = errors.read()[-READ_BYTES:].decode(errors="replace").strip().splitlines()
-        reason = one_line(reason or (said[-1] if said else "it said nothing"), LINE_KEPT)
+            said = errors.read()[-READ_BYTES:].decode(errors="replace")
+        reason = last_line(reason or said)
         raise Unavailable(
             f"the container engine at {self._host} is not reached by ssh: {reason}",
             hint=f"`ssh {shlex.join([*self._login, self._host])}` must log in without a question, "
@@ -133,7 +132,7 @@ class Forward:
         return [*words, "--", self._host, shlex.join(["sh", "-c", THERE, self._there])]
 
     def _await_ready(self) -> str | None:
-        """None, or the last line that came from there in its place, which may be empty."""
+        """None, or what came from there in its place, which may be empty."""
         assert self._child is not None
         assert self._child.stdout is not None
         until, said = time.monotonic() + START_S, b""
@@ -147,7 +146,7 @@ class Forward:
                 if READY in lines[:-1]:
                     return None
                 if not data:
-                    return "\n".join(lines).strip().rpartition("\n")[2]
+                    return "\n".join(lines).strip()
         return f"no answer within {START_S:g} s"
 
     def _close(self) -> None:

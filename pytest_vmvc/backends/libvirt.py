@@ -25,6 +25,7 @@ from pytest_vmvc.errors import (
 )
 from pytest_vmvc.model import Completed
 from pytest_vmvc.resources import NAME, Resource
+from pytest_vmvc.text import last_line
 
 URI = "qemu:///system"
 NETWORK = "default"
@@ -84,10 +85,9 @@ def explain_refusal(said: str) -> Unavailable:
         return Unavailable(
             "no permission to use libvirt", hint="join the group libvirt and log in again"
         )
-    last = said.strip().splitlines()
     return Unavailable(
         "libvirtd is not running" if "onnect" in said else "libvirt refused to answer",
-        hint=f"run `vmvc setup`, or start it ({last[-1] if last else 'it said nothing'})",
+        hint=f"run `vmvc setup`, or start it ({last_line(said)})",
     )
 
 

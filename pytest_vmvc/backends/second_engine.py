@@ -23,6 +23,7 @@ from pytest_vmvc.backends.optional import Destination
 from pytest_vmvc.backends.porting import found
 from pytest_vmvc.errors import LaunchFailed, TeardownFailed, Unavailable
 from pytest_vmvc.resources import NAME, ROOMY, Resource, RunScope, marked
+from pytest_vmvc.text import last_line
 
 Brand = Literal["docker", "podman"]
 KIND = "engine"
@@ -178,10 +179,9 @@ def _await(child: subprocess.Popen[bytes], address: str, log: Path, deadline_s: 
         return child.poll() is not None
 
     if not until(answers, Deadline(deadline_s)) or child.poll() is not None:
-        lines = log.read_text(errors="replace").splitlines()
         raise LaunchFailed(
             f"the second engine did not answer within {deadline_s:g} s",
-            hint=(lines or ["it said nothing"])[-1][-300:],
+            hint=last_line(log.read_text(errors="replace")),
         )
 
 

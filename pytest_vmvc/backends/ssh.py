@@ -25,6 +25,7 @@ from pytest_vmvc.errors import (
 )
 from pytest_vmvc.model import Completed
 from pytest_vmvc.resources import marked
+from pytest_vmvc.text import last_line
 
 SSH_FAILED = 255
 """Exit status by which ssh reports its own failure; a remote command may return it too."""
@@ -33,7 +34,6 @@ END_TIMEOUT_S = 20.0
 """Seconds that ending a command on the far side may take."""
 
 CHECK_TIMEOUT_S = 10.0
-LINE_KEPT = 300
 NOT_ENDED = "nor could it be ended there: the machine or its ssh server may be stopped or hung"
 
 # $0 is the command's token; the shell stays, so that a signal's number comes back as 128 + n and
@@ -90,8 +90,7 @@ class SshConnection:
             self._master = master
             return
         process.end_group(master)
-        said = errors.read_text(errors="replace").strip().splitlines()
-        reason = said[-1][:LINE_KEPT] if said else "it said nothing"
+        reason = last_line(errors.read_text(errors="replace"))
         if not answered:
             raise LaunchTimedOut(
                 f"no ssh login within {timeout_s:g} s: {reason}",
@@ -205,8 +204,7 @@ class SshConnection:
         )
 
     def _died(self, argv: Sequence[str], errors: bytes = b"") -> EnvironmentDied:
-        said = errors.decode(errors="replace").strip().splitlines()
-        hint = said[-1][:LINE_KEPT] if said else "its domain may have been destroyed"
+        hint = last_line(errors.decode(errors="replace"), "its domain may have been destroyed")
         master = self._master
         if master is not None and master.poll() is None and not self._socket.exists():
             hint = f"somebody has removed its socket {self._socket}"

@@ -17,11 +17,12 @@ from pytest_vmvc import process
 from pytest_vmvc.backends.vagrant_providers import LIBVIRT
 from pytest_vmvc.errors import CommandFailed, Unavailable
 from pytest_vmvc.resources import marked
+from pytest_vmvc.text import last_line
 
 COMMAND_TIMEOUT_S = 120.0
 
 
-def meaningful_line(text: str, *, limit: int = 300) -> str:
+def meaningful_line(text: str) -> str:
     """Pick the last line of Vagrant's errors that tells something.
 
     It pads with blank lines; of a Ruby backtrace the first line tells.
@@ -30,8 +31,7 @@ def meaningful_line(text: str, *, limit: int = 300) -> str:
     traced = next((at for at, line in enumerate(lines) if line.startswith("from ")), len(lines))
     lines = lines[:traced]
     telling = [line for line in lines if not line.startswith("==> ")]
-    last = (telling or lines or ["it said nothing"])[-1]
-    return "".join(sign for sign in last if sign.isprintable())[:limit]
+    return last_line("\n".join(telling or lines))
 
 
 class VagrantCommand(Vagrant):

@@ -14,7 +14,7 @@ from pytest_vmvc.ledger import LedgerWriter
 from pytest_vmvc.model import End, Record, Result, Run
 from pytest_vmvc.plugin.host_list import Spec
 from pytest_vmvc.plugin.run_folder import now
-from pytest_vmvc.text import visible_line
+from pytest_vmvc.text import last_line, visible_line
 
 
 class HostRun:
@@ -120,9 +120,3 @@ def death(error: object) -> str:
     if "Not properly terminated" in said:
         return "its process or its connection ended; look there for what ended it (`dmesg`)"
     return f"pytest ended there: {said}"
-
-
-def last_line(text: str) -> str:
-    """Where a traceback says what it was."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return (lines or ["nothing was said"])[-1][-300:]

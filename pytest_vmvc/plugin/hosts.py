@@ -33,10 +33,10 @@ from pytest_vmvc.plugin import (
     terminal,
 )
 from pytest_vmvc.plugin.host_list import Spec
-from pytest_vmvc.plugin.host_run import HostRun, crashed, death, last_line, named
+from pytest_vmvc.plugin.host_run import HostRun, crashed, death, named
 from pytest_vmvc.plugin.run_folder import check_folder, point_latest_at, tell_the_job
 from pytest_vmvc.plugin.scheduling import HostScheduling
-from pytest_vmvc.text import visible_line
+from pytest_vmvc.text import last_line, visible_line
 
 PULSE_S = 10.0
 """Seconds between two signs of life of a host that is at work."""

@@ -13,7 +13,7 @@ from pytest_vmvc.report.wording import (
     scalar,
     shortened,
 )
-from pytest_vmvc.text import TEXT_LIMIT, visible, visible_line
+from pytest_vmvc.text import LINE_KEPT, TEXT_LIMIT, last_line, visible, visible_line
 
 
 @pytest.mark.parametrize(
@@ -69,6 +69,15 @@ def test_control_and_direction_characters_become_visible() -> None:
 def test_very_long_text_is_cut_and_says_so() -> None:
     text = visible("x" * (TEXT_LIMIT + 17))
     assert text.endswith("… (17 more characters)")
+
+
+def test_the_last_line_that_says_something_is_the_reason() -> None:
+    assert last_line("debug1: hello\n Permission denied\t(publickey).\r\n \x00\n\n") == (
+        "Permission denied (publickey)."
+    )
+    assert last_line("x" * 999 + "y") == "x" * LINE_KEPT
+    assert last_line(" \x1b\n") == "it said nothing"
+    assert last_line("", "its domain may be gone") == "its domain may be gone"
 
 
 def test_questions_in_words() -> None:

@@ -412,7 +412,7 @@ class Bed:
         return time.monotonic() - began
 
     def _has_ended(self) -> bool:
-        """Nothing is left to be measured. Its page may be, and Python's own end, which takes time."""
+        """Nothing is left to be measured; its page may be, and Python's own end, after it."""
         files = (self.claims / "results").glob("*-r*/results.jsonl")
         return any(b'"record":"end"' in file.read_bytes() for file in files)
 
