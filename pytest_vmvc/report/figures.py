@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from operator import itemgetter
 
 import msgspec
@@ -55,7 +55,7 @@ def figures(
     for name in dict.fromkeys(result.reading.question.metric for result in sampled):
         of_metric = [r for r in sampled if r.reading.question.metric == name]
         unit = metrics[name].unit if name in metrics else ""
-        own = [o for o in seen if o.metric == name]
+        own = _samples(o for o in seen if o.metric == name)
         words = metric_words(metrics, name)
         slopes = any(isinstance(r.reading.question, Slope) for r in of_metric)
         if slopes and name in metrics:  # of what was not measured at all nothing is known
@@ -95,15 +95,17 @@ def median_phases(seen: Sequence[Observation]) -> dict[str, float]:
     return {name: max(0.0, statistics.median(of_name)) for name, of_name in spans.items()}
 
 
-def _samples(seen: Sequence[Observation], subject: str) -> tuple[Sample, ...]:
-    return tuple(
-        Sample(value=float(value), block=o.block, censored=o.censored, dose=o.dose)
-        for o in seen
-        if o.subject == subject
-        and isinstance(value := o.value, float | int)
-        and not isinstance(value, bool)
-        and math.isfinite(value)
-    )
+def _samples(seen: Iterable[Observation]) -> dict[str, list[Sample]]:
+    """Those of each subject that can be drawn."""
+    found: dict[str, list[Sample]] = {}
+    for o in seen:
+        value = o.value
+        if isinstance(value, bool) or not isinstance(value, float | int):
+            continue
+        if math.isfinite(value):
+            sample = Sample(value=float(value), block=o.block, censored=o.censored, dose=o.dose)
+            found.setdefault(o.subject, []).append(sample)
+    return found
 
 
 def _subjects(results: Sequence[Result]) -> list[str]:
@@ -119,7 +121,7 @@ def _subjects(results: Sequence[Result]) -> list[str]:
 
 
 def _strip(
-    results: Sequence[Result], own: Sequence[Observation], name: str, unit: str
+    results: Sequence[Result], own: Mapping[str, Sequence[Sample]], name: str, unit: str
 ) -> list[Figure]:
     bounds: dict[float, None] = {}
     estimates: dict[str, Estimate] = {}
@@ -132,7 +134,7 @@ def _strip(
     rows = [
         Row(subject=subject, samples=samples, estimate=estimates.get(subject))
         for subject in _subjects(results)
-        if (samples := _samples(own, subject))
+        if (samples := own.get(subject))
     ]
     if not rows:
         return []
@@ -165,7 +167,7 @@ def _strip(
 
 
 def _doses(
-    results: Sequence[Result], own: Sequence[Observation], name: str, metric: Metric
+    results: Sequence[Result], own: Mapping[str, Sequence[Sample]], name: str, metric: Metric
 ) -> list[Figure]:
     estimates = {
         r.reading.question.subject: r.judgement.estimate
@@ -175,7 +177,7 @@ def _doses(
     rows = [
         Row(subject=subject, samples=samples, estimate=estimates.get(subject))
         for subject in _subjects(results)
-        if (samples := tuple(s for s in _samples(own, subject) if s.dose is not None))
+        if (samples := [s for s in own.get(subject, ()) if s.dose is not None])
     ]
     if not rows:
         return []
@@ -232,12 +234,12 @@ def _value(sample: Sample, unit: str) -> str:
     return f"{'≥ ' if sample.censored else ''}{quantity(sample.value, unit)}"
 
 
-def _ratio(result: Result, own: Sequence[Observation], unit: str) -> list[Figure]:
+def _ratio(result: Result, own: Mapping[str, Sequence[Sample]], unit: str) -> list[Figure]:
     question = result.reading.question
     if not isinstance(question, Ratio):
         return []
-    above = {sample.block: sample for sample in reversed(_samples(own, question.subject))}
-    below = {sample.block: sample for sample in reversed(_samples(own, question.over))}
+    above = {sample.block: sample for sample in reversed(own.get(question.subject, ()))}
+    below = {sample.block: sample for sample in reversed(own.get(question.over, ()))}
     points = tuple(
         Sample(
             value=over.value / under.value, block=block, censored=over.censored or under.censored

@@ -41,7 +41,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """All samples of one subject, and the estimate where a reading made one."""
 
     subject: str
-    samples: tuple[Sample, ...]
+    samples: Sequence[Sample]
     estimate: Estimate | None = None
 
     @cached_property
@@ -50,10 +50,10 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         return statistics.median(sample.value for sample in self.samples)
 
     @cached_property
-    def drawn(self) -> tuple[Sample, ...]:
+    def drawn(self) -> Sequence[Sample]:
         """All of them, or those of every so-manieth block: the same of rows of the same length."""
         step = -(-(1 + max(sample.block for sample in self.samples)) // MOST)
-        return tuple(s for s in self.samples if s.block % step == 0) if step > 1 else self.samples
+        return [s for s in self.samples if s.block % step == 0] if step > 1 else self.samples
 
     @property
     def ends(self) -> list[float]:

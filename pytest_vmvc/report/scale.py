@@ -19,8 +19,7 @@ class Scale:
     """Maps values to places; made from everything that must be visible."""
 
     def __init__(self, values: Sequence[float], *, unit: str, log: bool | None = None) -> None:
-        drawn = [_drawable(value) for value in values]
-        low, high = min(drawn), max(drawn)
+        low, high = _drawable(min(values)), _drawable(max(values))
         self.unit = unit
         self.log = low > 0 and (high / low > LOG_FROM if log is None else log)
         if self.log:
