@@ -27,7 +27,7 @@ import msgspec
 from pytest_vmvc import doctor, host, ledger
 from pytest_vmvc.model import Observation, Result, Run, Verdict
 
-RECORDED = Path(__file__).parent.parent / "docs" / "runs" / "2026-11-25-kvm-unusable"
+RECORDED = Path(__file__).parent.parent / "docs" / "runs" / "2026-11-29-kvm-unusable"
 TURNS = {
     Verdict.SUPPORTED: Verdict.REFUTED,
     Verdict.REFUTED: Verdict.SUPPORTED,

@@ -20,7 +20,7 @@ from pytest_vmvc import ledger
 from pytest_vmvc.report import render
 
 HERE = Path(__file__).parent
-RECORDED = HERE.parent / "docs" / "runs" / "2026-11-25-kvm-unusable" / "results.jsonl"
+RECORDED = HERE.parent / "docs" / "runs" / "2026-11-29-kvm-unusable" / "results.jsonl"
 LOADS = 9
 TIMES = """() => {
     const load = performance.getEntriesByType("navigation")[0];

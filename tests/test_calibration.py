@@ -28,7 +28,7 @@ from pytest_vmvc.model import (
 )
 
 ROOT = Path(__file__).parent.parent
-RECORDED = ROOT / "docs" / "runs" / "2026-11-25-kvm-unusable" / "results.jsonl"
+RECORDED = ROOT / "docs" / "runs" / "2026-11-29-kvm-unusable" / "results.jsonl"
 FIGURE = Metric(name="figure", unit="count", definition="test")
 READINGS = {
     "ratio": Reading(

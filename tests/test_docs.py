@@ -9,7 +9,7 @@ import msgspec
 from pytest_vmvc import ledger, rejudge
 
 ROOT = Path(__file__).parent.parent
-RECORDED = ROOT / "docs" / "runs" / "2026-11-25-kvm-unusable" / "results.jsonl"
+RECORDED = ROOT / "docs" / "runs" / "2026-11-29-kvm-unusable" / "results.jsonl"
 
 
 FIGURE = re.compile(r"(median|slope) .*")

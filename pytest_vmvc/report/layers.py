@@ -243,7 +243,8 @@ def _summary(row: Row, scale: Scale, *, y: int, paint: str) -> list[dict[str, An
         words = f"median {words}"
     room, wide = WIDTH - LEFT - RIGHT, len(words) * CHARACTER + 9
     fits = scale.fraction(high) * room + wide <= room
-    right = fits if scale.fraction(high) < 0.62 else scale.fraction(low) * room < wide
+    # On the left it may reach into the margin, where nothing is at this height.
+    right = fits and (scale.fraction(high) < 0.62 or scale.fraction(low) * room < wide)
     data = {"values": [{"x": effect, "l": low, "h": high, "y": y, "text": words}]}
     x, place = scale.channel("x"), raw("y")
     bar = {"type": "rule", "color": paint, "strokeWidth": 4, "strokeCap": "round"}

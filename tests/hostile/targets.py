@@ -73,7 +73,7 @@ from pytest_vmvc.report.files import KINDS
 from pytest_vmvc.report.plot import plots
 from pytest_vmvc.report.redact import redacted
 
-RECORDED = Path(__file__).parents[2] / "docs/runs/2026-11-25-kvm-unusable/results.jsonl"
+RECORDED = Path(__file__).parents[2] / "docs/runs/2026-11-29-kvm-unusable/results.jsonl"
 DECIDED = (Verdict.SUPPORTED, Verdict.REFUTED)
 NONCE = "0123456789abcdef" * 2
 

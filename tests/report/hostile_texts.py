@@ -13,7 +13,7 @@ from pytest_vmvc import ledger
 from pytest_vmvc.ledger import RunLog
 from pytest_vmvc.model import Opinion, subjects_of
 
-RECORDED = "docs/runs/2026-11-25-kvm-unusable/results.jsonl"
+RECORDED = "docs/runs/2026-11-29-kvm-unusable/results.jsonl"
 CUT = (
     "table.boot-time", "perf.startup-faster", "os.shared-kernel", "sec.one-breach-all",
     "port.vm-slow-because-size", "opinion.fair",

@@ -36,7 +36,7 @@ from pytest_vmvc.model import (
     Verdict,
 )
 
-RECORDED = Path(__file__).parents[2] / "docs/runs/2026-11-25-kvm-unusable/results.jsonl"
+RECORDED = Path(__file__).parents[2] / "docs/runs/2026-11-29-kvm-unusable/results.jsonl"
 """The recorded run, which was measured."""
 TITLE = "SAMPLE: made-up data, not a measurement"
 PAIRS = ("minimal", "debian")

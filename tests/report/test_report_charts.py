@@ -192,3 +192,21 @@ def test_bounds_that_are_near_stand_on_two_lines() -> None:
     heights = re.findall(r'translate\([\d.]+,(-[\d.]+)\)"[^>]*>bound', drawing)
     assert len(heights) == 2
     assert len(set(heights)) == 2
+
+
+@pytest.mark.parametrize(
+    ("low", "high"),
+    [(0.27, 1.45), (0.9, 1.1), (0.01, 0.012), (90.0, 100.0), (0.5, 90.0), (None, None)],
+)
+def test_a_figure_stands_beside_its_interval_and_inside_the_drawing(
+    low: float | None, high: float | None
+) -> None:
+    ends = [end for end in (low, high) if end is not None]
+    of_pairs = row("a ÷ b", *ends, 1.0, estimate=estimate(low, high))
+    drawing = svg.draw(charts.ratios(of_pairs, threshold=1.25, words="pairs"), label="b")
+    anchor, place, words = re.findall(
+        r'text-anchor="(\w+)" transform="translate\((-?[\d.]+),57\)"[^>]*>([^<]+)<', drawing
+    )[0]
+    left = float(place) - (len(words) * layers.CHARACTER if anchor == "end" else 0)
+    assert left >= -svg.LEFT
+    assert left + len(words) * layers.CHARACTER <= svg.WIDTH - svg.LEFT

@@ -12,7 +12,7 @@ from pytest_vmvc.model import Bound, Estimate, Judgement, Reading, Result, Verdi
 from pytest_vmvc.report.listing import MANY, listing
 from pytest_vmvc.report.wording import agreement
 
-RECORDED = Path(__file__).parents[2] / "docs" / "runs" / "2026-11-25-kvm-unusable"
+RECORDED = Path(__file__).parents[2] / "docs" / "runs" / "2026-11-29-kvm-unusable"
 
 
 def result(verdict="SUPPORTED", *, expect="SUPPORTED", reason="", name="soon", figure=0.5, **more):

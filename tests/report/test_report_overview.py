@@ -30,7 +30,7 @@ from pytest_vmvc.runs import FEW, gather
 BASE = sample_log()
 FAST = ("perf.startup-faster", "container-faster", "minimal")
 """A reading that the made-up run decides."""
-RECORDED = Path(__file__).parents[2] / "docs" / "runs" / "2026-11-25-kvm-unusable"
+RECORDED = Path(__file__).parents[2] / "docs" / "runs" / "2026-11-29-kvm-unusable"
 
 
 def run(number: int, *, name: str = "", turned: tuple[str, ...] = (), **changes: object) -> RunLog:
