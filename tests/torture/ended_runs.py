@@ -181,6 +181,8 @@ class Ended:
     seed: int
     moment_s: float
     """Seconds after its start; uniform over an undisturbed run."""
+    begun: bool
+    """It has a results file."""
     ended_before: bool
     """It was done when its time came: its results file had its end."""
     exit_status: int
@@ -282,6 +284,7 @@ class Bed:
             workers=workers,
             seed=seed,
             moment_s=round(moment_s, 3),
+            begun=bool(self._files()),
             ended_before=ended_before,
             exit_status=child.returncode,
             end_s=round(end_s, 2),
@@ -413,8 +416,10 @@ class Bed:
 
     def _has_ended(self) -> bool:
         """Nothing is left to be measured; its page may be, and Python's own end, after it."""
-        files = (self.claims / "results").glob("*-r*/results.jsonl")
-        return any(b'"record":"end"' in file.read_bytes() for file in files)
+        return any(b'"record":"end"' in file.read_bytes() for file in self._files())
+
+    def _files(self) -> list[Path]:
+        return list((self.claims / "results").glob("*-r*/results.jsonl"))
 
     def _ledger(self) -> tuple[int, tuple[str, ...], int]:
         """Tests seen finished, those of them that are not in the file, lines that are no JSON."""
@@ -422,7 +427,7 @@ class Bed:
         finished = listed.read_text().splitlines() if listed.exists() else []
         written: set[str] = set()
         unreadable = 0
-        for file in (self.claims / "results").glob("*-r*/results.jsonl"):
+        for file in self._files():
             lines = file.read_bytes().split(b"\n")
             for line in lines[:-1]:  # after the last end of line there may be a part of one
                 try:

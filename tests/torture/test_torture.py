@@ -74,7 +74,9 @@ def problems(ended: Ended) -> list[str]:
 def statuses(ended: Ended) -> tuple[int, ...]:
     """Those that make sense: pytest's 2 is "interrupted"; -N is the signal itself."""
     if ended.ending == "SIGKILL of a worker":
-        return (0, 1)  # its test has failed, or another worker has done it
+        # Its test has failed, or another worker has done it. Of one that dies before it has said
+        # its first word, pytest-xdist makes an internal error; nothing has been measured then.
+        return (0, 1) if ended.begun else (0, 1, 3)
     late = (0,) if ended.ended_before else ()  # it was ending by itself
     if ended.ending.startswith("SIGKILL"):
         return (-9, *late)
