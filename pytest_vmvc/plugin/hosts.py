@@ -321,8 +321,8 @@ class HostsSession:
             self._write_reports()
         except KeyboardInterrupt:
             self.problems.append(
-                "the reports were interrupted, the results are complete; "
-                f"`vmvc report {self.folder}/*/results.jsonl` writes them"
+                "the reports were interrupted; the results are kept, "
+                f"and `vmvc report {self.folder}/*/results.jsonl` writes them"
             )
             session.exitstatus = pytest.ExitCode.INTERRUPTED
 

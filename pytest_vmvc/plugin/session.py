@@ -359,8 +359,8 @@ class Session:
                 self._write_report(self._writer.path)
             except KeyboardInterrupt:
                 self.problems.append(
-                    "the report was interrupted, the results are complete; "
-                    f"`vmvc report {self._writer.path}` writes it"
+                    "the report was interrupted; the results are kept, "
+                    f"and `vmvc report {self._writer.path}` writes it"
                 )
                 session.exitstatus = pytest.ExitCode.INTERRUPTED
             if self.options.baseline and self.options.update_baseline:

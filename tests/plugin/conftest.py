@@ -46,6 +46,16 @@ def vmvc_load_pair():
         )
 """
 
+INTERRUPTED_PAGE = """
+from pytest_vmvc import report
+
+def interrupted(*_):
+    raise KeyboardInterrupt
+
+report.write = interrupted
+"""
+"""More of a conftest: somebody presses Ctrl-C while the page is written."""
+
 CLAIMS = """
 from pytest_vmvc import claim, below, at_least, ratio
 

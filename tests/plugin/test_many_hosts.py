@@ -18,7 +18,7 @@ from pytest_vmvc.errors import LedgerError, UsageError
 from pytest_vmvc.ledger import LedgerWriter
 from pytest_vmvc.model import Result
 from pytest_vmvc.plugin import host_list, hosts
-from tests.plugin.conftest import PAIR
+from tests.plugin.conftest import INTERRUPTED_PAGE, PAIR
 
 VM_S = "[float(__import__('os').environ.get('VM_S', 4))] * 50"
 CONFTEST = """
@@ -208,6 +208,18 @@ def test_an_interrupt_leaves_pages_of_what_was_measured(many):
     assert kept.end.interrupted
     assert (many.folder / "here" / "report.html").exists()
     assert (many.folder / "report.html").exists()
+
+
+def test_an_interrupt_of_the_pages_says_what_writes_them(many):
+    own = (many.path / "conftest.py").read_text()
+    many.bed.pytester.makeconftest(own + INTERRUPTED_PAGE)
+    words = ("--vmvc", "--vmvc-pair=minimal", "test_own.py", "-p", "no:cacheprovider")
+    tx = ("--dist=each", "--tx=popen", "--tx=popen//id=here")
+    result = many.bed.pytester.runpytest_subprocess(*words, *tx, timeout=60)
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    said = "the reports were interrupted; the results are kept, and `vmvc report "
+    result.stdout.fnmatch_lines([f"*{said}*/[*]/results.jsonl` writes them"])
+    assert len(many.log("here").results) == 3
 
 
 def test_a_sample_is_kept_before_its_experiment_is_over(many):

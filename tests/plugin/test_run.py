@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+from tests.plugin.conftest import INTERRUPTED_PAGE
+
 
 def test_without_the_option_nothing_is_measured(bed):
     result = bed.pytester.runpytest("test_own.py", "-rs")
@@ -141,24 +143,15 @@ def test_an_interrupt_keeps_what_was_measured_and_reports(bed, order, judged):
 
 
 def test_an_interrupt_of_the_report_says_what_writes_it(bed):
-    bed.pytester.makeconftest(
-        bed.pytester.path.joinpath("conftest.py").read_text()
-        + """
-from pytest_vmvc import report
-
-def interrupted(*_):
-    raise KeyboardInterrupt
-
-report.write = interrupted
-"""
-    )
+    own = bed.pytester.path.joinpath("conftest.py").read_text()
+    bed.pytester.makeconftest(own + INTERRUPTED_PAGE)
     words = ("--vmvc", "--vmvc-pair=minimal", "--vmvc-gate=off", "test_own.py")
     result = bed.pytester.runpytest_subprocess(*words, timeout=60)
     assert result.ret == pytest.ExitCode.INTERRUPTED
     result.stdout.fnmatch_lines(
         [
-            "vmvc: the report was interrupted, the results are complete; "
-            "`vmvc report *results.jsonl` writes it",
+            "vmvc: the report was interrupted; the results are kept, "
+            "and `vmvc report *results.jsonl` writes it",
             "2 supported, 1 refuted (1 claim)",
         ]
     )
