@@ -270,8 +270,8 @@ _KEPT: list[Any] = []
 
 
 def _tables() -> Any:  # noqa: ANN401 - a module by its path
-    """The test that holds the README against the recorded run: it makes the same tables."""
-    spec = importlib.util.spec_from_file_location("test_docs", ROOT / "tests" / "test_docs.py")
+    """What the tests hold the README against: it makes the same tables."""
+    spec = importlib.util.spec_from_file_location("recorded", ROOT / "tests" / "recorded.py")
     assert spec
     assert spec.loader
     module = importlib.util.module_from_spec(spec)

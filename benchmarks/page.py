@@ -14,13 +14,13 @@ import statistics
 import tempfile
 from pathlib import Path
 
+from overview import RECORDED
 from playwright.sync_api import sync_playwright
 
 from pytest_vmvc import ledger
 from pytest_vmvc.report import render
 
 HERE = Path(__file__).parent
-RECORDED = HERE.parent / "docs" / "runs" / "2026-11-29-kvm-unusable" / "results.jsonl"
 LOADS = 9
 TIMES = """() => {
     const load = performance.getEntriesByType("navigation")[0];
@@ -33,7 +33,7 @@ TIMES = """() => {
 def main() -> None:
     chromium = next(filter(None, map(shutil.which, ("chromium", "google-chrome"))), None)
     assert chromium is not None, "no chromium here: install it with your package manager"
-    log = ledger.read(RECORDED)
+    log = ledger.read(RECORDED / "results.jsonl")
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as driver:
         page_file = Path(folder) / "report.html"
         page_file.write_text(render(log), encoding="utf-8")

@@ -26,9 +26,9 @@ from pytest_vmvc.model import (
     Series,
     Verdict,
 )
+from tests.recorded import RECORDED
 
 ROOT = Path(__file__).parent.parent
-RECORDED = ROOT / "docs" / "runs" / "2026-11-29-kvm-unusable" / "results.jsonl"
 FIGURE = Metric(name="figure", unit="count", definition="test")
 READINGS = {
     "ratio": Reading(

@@ -142,11 +142,11 @@ class Forward:
             while (left_s := until - time.monotonic()) > 0 and selector.select(left_s):
                 data = os.read(self._child.stdout.fileno(), READ_BYTES)
                 said = (said + data)[-READ_BYTES:]
-                lines = said.decode(errors="replace").split("\n")
-                if READY in lines[:-1]:
+                text = said.decode(errors="replace")
+                if READY in text.split("\n")[:-1]:
                     return None
                 if not data:
-                    return "\n".join(lines).strip()
+                    return text.strip()
         return f"no answer within {START_S:g} s"
 
     def _close(self) -> None:

@@ -12,10 +12,11 @@ from typing import Any
 
 import psutil
 import pytest
-from sample_run import RECORDED, TITLE, sample_log
+from sample_run import TITLE, sample_log
 
 from pytest_vmvc import ledger
 from pytest_vmvc.report import render
+from tests.recorded import RECORDED
 
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "google-chrome", "chromium-browser"))), None

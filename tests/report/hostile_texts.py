@@ -12,8 +12,8 @@ from sample_run import sample_log
 from pytest_vmvc import ledger
 from pytest_vmvc.ledger import RunLog
 from pytest_vmvc.model import Opinion, subjects_of
+from tests.recorded import RECORDED
 
-RECORDED = "docs/runs/2026-11-29-kvm-unusable/results.jsonl"
 CUT = (
     "table.boot-time", "perf.startup-faster", "os.shared-kernel", "sec.one-breach-all",
     "port.vm-slow-because-size", "opinion.fair",
@@ -76,9 +76,8 @@ def planted(log: RunLog, suffix: Callable[[int], str]) -> RunLog:
 
 def runs() -> dict[str, RunLog]:
     """The made-up run, and a part of the recorded one; no text in either is empty."""
-    from pathlib import Path
 
-    log = ledger.read(Path(__file__).parents[2] / RECORDED)
+    log = ledger.read(RECORDED)
     results = tuple(r for r in log.results if r.claim in CUT and r.pair == "minimal")
     of = {(r.experiment, r.pair) for r in results}
     rows = {

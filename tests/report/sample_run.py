@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import statistics
 from collections.abc import Iterator
-from pathlib import Path
 
 from pytest_vmvc.ledger import RunLog, collect
 from pytest_vmvc.model import (
@@ -36,8 +35,6 @@ from pytest_vmvc.model import (
     Verdict,
 )
 
-RECORDED = Path(__file__).parents[2] / "docs/runs/2026-11-29-kvm-unusable/results.jsonl"
-"""The recorded run, which was measured."""
 TITLE = "SAMPLE: made-up data, not a measurement"
 PAIRS = ("minimal", "debian")
 BLOCKS = 8

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sample_run import RECORDED, sample_log
+from sample_run import sample_log
 
 from pytest_vmvc import ledger
 from pytest_vmvc.ledger import RunLog, encode
 from pytest_vmvc.report.cards import by_claim, section_of
 from pytest_vmvc.report.html import render
 from pytest_vmvc.report.wording import VERDICT_CLASS
+from tests.recorded import RECORDED
 
 pytestmark = pytest.mark.browser
 

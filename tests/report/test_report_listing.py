@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import msgspec
 import pytest
 
@@ -11,8 +9,7 @@ from pytest_vmvc import ledger
 from pytest_vmvc.model import Bound, Estimate, Judgement, Reading, Result, Verdict
 from pytest_vmvc.report.listing import MANY, listing
 from pytest_vmvc.report.wording import agreement
-
-RECORDED = Path(__file__).parents[2] / "docs" / "runs" / "2026-11-29-kvm-unusable"
+from tests.recorded import RECORDED
 
 
 def result(verdict="SUPPORTED", *, expect="SUPPORTED", reason="", name="soon", figure=0.5, **more):
@@ -97,7 +94,7 @@ def test_of_many_what_is_as_expected_is_counted_but_for_the_one_farthest_from_it
 @pytest.mark.parametrize("width", [40, 80, 130])
 @pytest.mark.parametrize("sentences", [False, True])
 def test_the_recorded_run_fits(width, sentences):
-    log = ledger.read(RECORDED / "results.jsonl")
+    log = ledger.read(RECORDED)
     found = lines(*log.results, width=width, sentences=sentences)
     assert max(map(len, found)) <= width
     for claim in {one.claim for one in log.results}:

@@ -26,11 +26,11 @@ from pytest_vmvc.report.overview import render
 from pytest_vmvc.report.overview_summary import overview
 from pytest_vmvc.report.side_by_side import side_by_side
 from pytest_vmvc.runs import FEW, gather
+from tests.recorded import RECORDED
 
 BASE = sample_log()
 FAST = ("perf.startup-faster", "container-faster", "minimal")
 """A reading that the made-up run decides."""
-RECORDED = Path(__file__).parents[2] / "docs" / "runs" / "2026-11-29-kvm-unusable"
 
 
 def run(number: int, *, name: str = "", turned: tuple[str, ...] = (), **changes: object) -> RunLog:
@@ -70,7 +70,7 @@ def digests(*logs: RunLog):
 
 
 def test_without_samples_everything_else_is_the_same(tmp_path):
-    for path in (*save(tmp_path, BASE), RECORDED / "results.jsonl"):
+    for path in (*save(tmp_path, BASE), RECORDED):
         full, light = ledger.read(path), ledger.read(path, samples=False)
         assert full.observations
         assert light == msgspec.structs.replace(full, observations=())
